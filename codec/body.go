@@ -10,15 +10,16 @@ import (
 
 // Bounds on what one body holds. A parser refuses more; so does Hello.Check.
 const (
-	MaxTransforms = 8    // names of transforms: one bit each in Frame.Packing
-	MaxGroups     = 64   // groups of one node
-	MaxAddrs      = 8    // addresses of one candidate
-	MaxCandidates = 64   // candidates in a Welcome or Roster
-	MaxEntries    = 1024 // entries of one Roster frame, changes of one Update frame
-	TokenSize     = 16   // bytes of Hello.Token
-	maxAddr       = 64   // bytes of one address: 45 of IPv6, a zone, brackets and port
-	maxText       = 512  // bytes of a sentence; Append cuts longer ones
-	maxTags       = MaxHello
+	MaxTransforms = 8        // names of transforms: one bit each in Frame.Packing
+	MaxGroups     = 64       // groups of one node
+	MaxTags       = 64       // tags of one node
+	MaxAddrs      = 8        // addresses of one candidate
+	MaxCandidates = 64       // candidates in a Welcome or Roster
+	MaxEntries    = 1024     // entries of one Roster frame, changes of one Update frame
+	TokenSize     = 16       // bytes of Hello.Token
+	maxAddr       = 64       // bytes of one address: 45 of IPv6, a zone, brackets and port
+	maxText       = 512      // bytes of a sentence; Append cuts longer ones
+	maxTagBytes   = MaxHello // of all keys and values together
 )
 
 // Bodies are CBOR maps with small integer keys, in core deterministic encoding (RFC 8949 section 4.2.1): the same body is
@@ -112,6 +113,9 @@ func checkTransforms(names []string, required uint8) error {
 }
 
 func checkTags(tags map[string]string) error {
+	if len(tags) > MaxTags {
+		return fmt.Errorf("%d tags, at most %d", len(tags), MaxTags)
+	}
 	total := 0
 	for key, value := range tags {
 		if !utf8.ValidString(key) || !utf8.ValidString(value) {
@@ -119,8 +123,8 @@ func checkTags(tags map[string]string) error {
 		}
 		total += len(key) + len(value)
 	}
-	if total > maxTags {
-		return fmt.Errorf("tags of %d bytes, at most %d", total, maxTags)
+	if total > maxTagBytes {
+		return fmt.Errorf("tags of %d bytes, at most %d", total, maxTagBytes)
 	}
 	return nil
 }

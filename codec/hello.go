@@ -53,7 +53,7 @@ type Hello struct {
 	Transforms  []string          `cbor:"5,keyasint,omitempty"`  // names it takes, in its own order; at most MaxTransforms
 	Required    uint8             `cbor:"6,keyasint,omitempty"`  // bit k: the k-th of them must be applied to every payload sent to it
 	Groups      []string          `cbor:"7,keyasint,omitempty"`  // at most MaxGroups
-	Tags        map[string]string `cbor:"8,keyasint,omitempty"`  // anything others should see
+	Tags        map[string]string `cbor:"8,keyasint,omitempty"`  // anything others should see; at most MaxTags
 	State       State             `cbor:"9,keyasint,omitempty"`  //
 	MaxMessage  uint64            `cbor:"10,keyasint,omitempty"` // largest message it takes, in bytes; 0: DefaultMaxMessage
 	WantsRoster bool              `cbor:"11,keyasint,omitempty"`

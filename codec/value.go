@@ -1,7 +1,9 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
@@ -79,7 +81,7 @@ func appendReflect(dst []byte, v any) (out []byte, err error) {
 			out, err = dst, fmt.Errorf("%w: encoding a %T panicked: %v", ErrValue, v, r)
 		}
 	}()
-	if err := checkFinite(v); err != nil {
+	if err := checkValue(v); err != nil {
 		return dst, err
 	}
 	b, err := valueEnc.Marshal(v)
@@ -93,10 +95,15 @@ func appendReflect(dst []byte, v any) (out []byte, err error) {
 }
 
 func encodeError(v any, err error) error {
-	if unsupported, ok := err.(*cbor.UnsupportedTypeError); ok {
-		return fmt.Errorf("%w: a %T holds a %v; channels, functions and complex numbers cannot travel", ErrValue, v, unsupported.Type)
+	var unsupported *cbor.UnsupportedTypeError
+	if !errors.As(err, &unsupported) {
+		return fmt.Errorf("%w: %w", ErrValue, err)
 	}
-	return fmt.Errorf("%w: %w", ErrValue, err)
+	refused := findRefused(unsupported.Type)
+	if refused == reflect.TypeOf(v) {
+		return fmt.Errorf("%w: a %v; channels, functions and complex numbers stay at home", ErrValue, refused)
+	}
+	return fmt.Errorf("%w: a %T holds a %v; channels, functions and complex numbers stay at home", ErrValue, v, refused)
 }
 
 // AsText returns the text if b is exactly one text string of definite length, without reflection. The string is a copy.

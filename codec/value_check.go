@@ -6,21 +6,24 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 )
 
 // The encoder follows pointers without counting, and a value that contains itself would end the program with a stack
 // overflow, which cannot be recovered. So values whose type can form a circle are walked first. Types are looked at once and
-// remembered; a []float64 or a struct of plain fields is never walked.
+// remembered; a []float64 or a struct of plain fields is never walked. The walk also meets what the encoder writes and no receiver
+// can read: times outside the four-digit years of RFC 3339.
 
 // maxWalk bounds the walk: every level of CBOR costs at most a container, an interface and a pointer or two.
 const maxWalk = 4 * MaxDepth
 
 var errEndless = fmt.Errorf("%w: it nests deeper than %d levels, or contains itself", ErrValue, MaxDepth)
 
-// checkFinite returns an error if v contains itself or is absurdly large. It does not look into types that marshal themselves.
-func checkFinite(v any) error {
+// checkValue returns an error if v contains itself, is absurdly large, or holds a time that cannot be written. It does not look
+// into types that marshal themselves.
+func checkValue(v any) error {
 	items := MaxItems
 	return walk(reflect.ValueOf(v), 0, &items)
 }
@@ -41,6 +44,9 @@ func walk(v reflect.Value, depth int, items *int) error {
 	}
 	if *items--; *items < 0 {
 		return fmt.Errorf("%w: more than %d items, or it contains itself", ErrValue, MaxItems)
+	}
+	if t == timeType {
+		return checkTime(v.Interface().(time.Time))
 	}
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
@@ -73,12 +79,19 @@ func walk(v reflect.Value, depth int, items *int) error {
 	return nil
 }
 
+func checkTime(t time.Time) error {
+	if year := t.UTC().Year(); year < 0 || year > 9999 {
+		return fmt.Errorf("%w: a time in the year %d; RFC 3339 writes 0 to 9999", ErrValue, year)
+	}
+	return nil
+}
+
 // shape says what values of a type can do.
 type shape uint8
 
 const (
-	shapeFlat    shape = iota // contain no value of their own type: no walk needed
-	shapeWalk                 // may contain themselves
+	shapeFlat    shape = iota // hold nothing that must be looked at
+	shapeWalk                 // may contain themselves, or hold times
 	shapeEndless              // type P *P: cannot be encoded at all
 )
 
@@ -94,6 +107,7 @@ func shapeOf(t reflect.Type) shape {
 }
 
 var (
+	timeType        = reflect.TypeFor[time.Time]()
 	cborMarshaler   = reflect.TypeFor[cbor.Marshaler]()
 	binaryMarshaler = reflect.TypeFor[encoding.BinaryMarshaler]()
 	textMarshaler   = reflect.TypeFor[encoding.TextMarshaler]()
@@ -118,6 +132,9 @@ func findShape(t reflect.Type, path map[reflect.Type]bool) shape {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map, reflect.Struct:
 	default:
 		return shapeFlat
+	}
+	if t == timeType {
+		return shapeWalk
 	}
 	if marshalsItself(t) {
 		return shapeFlat
@@ -162,4 +179,39 @@ func travels(f reflect.StructField) bool {
 		tag = f.Tag.Get("json")
 	}
 	return strings.TrimSpace(tag) != "-"
+}
+
+// findRefused returns the channel, function or other type within t that cannot travel, or t if it finds none.
+func findRefused(t reflect.Type) reflect.Type {
+	if found := refusedIn(t, map[reflect.Type]bool{}); found != nil {
+		return found
+	}
+	return t
+}
+
+func refusedIn(t reflect.Type, seen map[reflect.Type]bool) reflect.Type {
+	if seen[t] {
+		return nil
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.Uintptr, reflect.UnsafePointer:
+		return t
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return refusedIn(t.Elem(), seen)
+	case reflect.Map:
+		if found := refusedIn(t.Key(), seen); found != nil {
+			return found
+		}
+		return refusedIn(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); travels(f) {
+				if found := refusedIn(f.Type, seen); found != nil {
+					return found
+				}
+			}
+		}
+	}
+	return nil
 }
