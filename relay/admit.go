@@ -1,0 +1,301 @@
+package relay
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// What connections may cost before they are admitted.
+const (
+	maxPlaces   = 64                     // handshakes at a time
+	maxPerAddr  = 8                      // of them from one address, loopback excepted
+	maxLobby    = 64                     // connections beyond, which are only told to wait
+	maxVotes    = 1024                   // held Hellos
+	patience    = time.Second            // a handshake that takes longer gives its place to a newcomer
+	waitTime    = 250 * time.Millisecond // what a dialler is told to wait
+	lobbyTime   = 500 * time.Millisecond // to read a preamble and say so
+	helloTime   = 5 * time.Second        // from connecting to Welcome
+	holdTime    = 3 * time.Second        // of a held Hello
+	maxTakeover = 8                      // links of the same token that one Hello may chase away
+)
+
+// addrKey is what maxPerAddr counts by. IPv6 hosts own a /64.
+type addrKey struct{ p netip.Prefix }
+
+// addrOf is the key of a connection's other end; ok is false for those that are not counted.
+func addrOf(c net.Conn) (addrKey, bool) {
+	ap, err := netip.ParseAddrPort(addrString(c))
+	if err != nil {
+		return addrKey{}, false
+	}
+	ip := ap.Addr().Unmap().WithZone("")
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, err := ip.Prefix(bits)
+	return addrKey{p}, err == nil && !ip.IsLoopback()
+}
+
+func addrString(c net.Conn) string {
+	if a := c.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return ""
+}
+
+// receive takes a new connection. With a free place its handshake begins.
+// Otherwise the oldest handshake gives way if it has lasted for a second; else the
+// newcomer waits in the lobby to be told to come again, and if even that is full it is closed.
+func (h *Hub) receive(conn net.Conn) {
+	h.count.accepted.Add(1)
+	s := &shake{hub: h, raw: conn, conn: conn}
+	s.addr, s.counted = addrOf(conn)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		conn.Close()
+		return
+	}
+	crowded := s.counted && h.perAddr[s.addr] >= maxPerAddr
+	if !crowded && len(h.places) >= maxPlaces && h.now()-h.places[0].began > patience {
+		h.count.turnAway(awayOldest)
+		h.places[0].raw.Close()
+		h.leavePlace(h.places[0])
+	}
+	switch {
+	case crowded:
+		h.count.turnAway(awayAddress)
+	case len(h.places) >= maxPlaces:
+		h.count.turnAway(awayFull)
+	default:
+		s.placed = true
+	}
+	if !s.placed && h.lobby >= maxLobby {
+		conn.Close()
+		return
+	}
+	s.began = h.now()
+	if s.placed {
+		h.places = append(h.places, s)
+		if s.counted {
+			h.perAddr[s.addr]++
+		}
+	} else {
+		s.waiting = true
+		h.lobby++
+	}
+	h.shakes[s] = struct{}{}
+	h.wg.Add(1)
+	go s.run()
+}
+
+// leavePlace frees a handshake's place; mu is held.
+func (h *Hub) leavePlace(s *shake) {
+	if !s.placed {
+		return
+	}
+	s.placed = false
+	h.places = slices.DeleteFunc(h.places, func(o *shake) bool { return o == s })
+	if s.counted {
+		if h.perAddr[s.addr]--; h.perAddr[s.addr] == 0 {
+			delete(h.perAddr, s.addr)
+		}
+	}
+}
+
+// release forgets a handshake.
+func (h *Hub) release(s *shake) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leavePlace(s)
+	h.unvote(s)
+	if s.waiting {
+		h.lobby--
+	}
+	delete(h.shakes, s)
+}
+
+// admit decides about a good Hello. One of the results is set: a link, a
+// refusal, or hold: the Hello was registered as a vote.
+func (h *Hub) admit(s *shake) (p *peer, refusal *codec.Refusal, hold bool) {
+	if err := h.rule(&s.hello); err != nil {
+		return nil, err, false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var old *peer
+	for range maxTakeover {
+		var holder *peer
+		refusal, holder, hold = h.judge(s)
+		if holder == nil {
+			break
+		}
+		// The same instance on a new link: its old reader must have gone before the new link is welcome.
+		old = holder
+		old.replaced = true
+		old.stop()
+		h.mu.Unlock()
+		<-old.gone
+		h.mu.Lock()
+		refusal = notNow("the name changed hands too often")
+	}
+	if old != nil && (refusal != nil || hold) {
+		h.removeName(old, codec.LeftReplaced)
+	}
+	if refusal != nil || hold {
+		return nil, refusal, hold
+	}
+	return h.link(s), nil, false
+}
+
+// rule applies what needs no lock.
+func (h *Hub) rule(hello *codec.Hello) *codec.Refusal {
+	if hello.Mesh != "" && hello.Mesh != h.cfg.Mesh {
+		return &codec.Refusal{Code: codec.RefuseMesh, Text: fmt.Sprintf("this is the mesh %q, not %q", h.cfg.Mesh, hello.Mesh)}
+	}
+	if h.cfg.Admit != nil {
+		if err := h.cfg.Admit(*hello); err != nil {
+			return &codec.Refusal{Code: codec.RefuseRule, Text: err.Error()}
+		}
+	}
+	return nil
+}
+
+func notNow(text string) *codec.Refusal { return &codec.Refusal{Code: codec.RefuseNotNow, Text: text} }
+
+// judge decides what to do with a Hello by the mood, the name and the number
+// of links. A holder is a link that must go first. All nil and false: link it. mu is held.
+func (h *Hub) judge(s *shake) (refusal *codec.Refusal, holder *peer, hold bool) {
+	hello := &s.hello
+	switch {
+	case h.closed:
+		return notNow("the relay is closing"), nil, false
+	case s.evicted:
+		return notNow("a newer Hello of the same instance came"), nil, false
+	case h.mood == referring || h.mood == resigning:
+		refer := h.refer
+		return &refer, nil, false
+	case h.mood == holding:
+		return h.holdVote(s)
+	case hello.Name == h.cfg.Own.Name:
+		return nameTaken(hello.Name), nil, false
+	}
+	if p := h.names[hello.Name]; p != nil {
+		if !sameToken(p.token, hello.Token) {
+			h.probe(p)
+			return nameTaken(hello.Name), nil, false
+		}
+		if h.full(hello, p) {
+			return h.meshFull(), nil, false
+		}
+		if isClosed(p.gone) {
+			return nil, nil, false // its reader has gone already: link takes its name over
+		}
+		return nil, p, false
+	}
+	if instance, ok := h.expected[hello.Name]; ok && instance != hello.Instance && h.now() < h.expectEnd {
+		return nameTaken(hello.Name), nil, false
+	}
+	if h.full(hello, nil) {
+		return h.meshFull(), nil, false
+	}
+	return nil, nil, false
+}
+
+func nameTaken(name string) *codec.Refusal {
+	return &codec.Refusal{Code: codec.RefuseNameTaken, Text: fmt.Sprintf("the name %q is taken by another node", name)}
+}
+
+func (h *Hub) meshFull() *codec.Refusal {
+	return &codec.Refusal{Code: codec.RefuseMeshFull, Text: fmt.Sprintf("the mesh is full: it has %d places", h.cfg.Connections)}
+}
+
+func sameToken(a, b []byte) bool { return len(a) > 0 && subtle.ConstantTimeCompare(a, b) == 1 }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// full tells whether there is no place for a Hello. Places are kept for names
+// that were lost a moment ago, and for those expected at the start of a reign. mu is held.
+func (h *Hub) full(hello *codec.Hello, replaces *peer) bool {
+	if h.cfg.Connections <= 0 || hello.Visitor {
+		return false
+	}
+	n := h.listed
+	if replaces != nil && replaces.seat.listed {
+		n--
+	}
+	now := h.now()
+	for name, until := range h.kept {
+		if name != hello.Name && now < until {
+			n++
+		}
+	}
+	if now < h.expectEnd {
+		for name := range h.expected {
+			if _, kept := h.kept[name]; name != hello.Name && !kept {
+				n++
+			}
+		}
+	}
+	return n >= h.cfg.Connections
+}
+
+// holdVote registers a Hello as a vote; it gives its place back. mu is held.
+func (h *Hub) holdVote(s *shake) (refusal *codec.Refusal, holder *peer, hold bool) {
+	if s.held > 0 && h.now()-s.held >= holdTime {
+		return notNow("this node is not the relay, nor does it know who is"), nil, false
+	}
+	if len(h.votes) >= maxVotes {
+		return notNow("too many nodes ask at once"), nil, false
+	}
+	for _, v := range h.votes {
+		if v.hello.Instance == s.hello.Instance {
+			v.evicted = true
+			v.wakeUp()
+		}
+	}
+	if s.held == 0 {
+		s.held = h.now()
+	}
+	_ = s.raw.SetReadDeadline(time.Now().Add(holdTime - (h.now() - s.held)))
+	h.leavePlace(s)
+	h.votes = append(h.votes, s)
+	h.signal()
+	return nil, nil, true
+}
+
+// unvote takes a Hello off the votes; mu is held.
+func (h *Hub) unvote(s *shake) {
+	if i := slices.Index(h.votes, s); i >= 0 {
+		h.votes = slices.Delete(h.votes, i, i+1)
+		h.signal()
+	}
+}
+
+// wakeVotes lets all held Hellos be judged again; mu is held.
+func (h *Hub) wakeVotes() {
+	for _, s := range h.votes {
+		s.wakeUp()
+	}
+}
+
+// refused counts and logs a refusal.
+func (h *Hub) refused(hello *codec.Hello, r *codec.Refusal) {
+	h.count.refuse(r.Code)
+	h.logf(slog.LevelDebug, "refused a node", "peer", hello.Name, "why", r.Code.String(), "text", r.Text)
+}

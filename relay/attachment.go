@@ -1,0 +1,187 @@
+package relay
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// Attachment is the port of the relay's own node: an outbox like that of a
+// link, emptied into a Handler instead of a socket. Write routes at once, on
+// the caller's goroutine. Its frames reach slow nodes by the same rules as all
+// others: what is dropped is answered by an Unreachable, so Write
+// always returns true and HandleWritable is never called. Safe for concurrent use.
+type Attachment struct {
+	// static
+	hub     *Hub
+	seat    seat
+	out     outbox
+	welcome codec.Welcome
+	wake    chan struct{} // cap 1: the outbox has something for Run
+	done    chan struct{} // closed at the end
+
+	// guarded by mu, which comes before Hub.mu
+	mu    sync.Mutex
+	batch batch
+
+	// guarded by endMu
+	endMu   sync.Mutex
+	started bool
+	cause   error // set when done is closed
+
+	// guarded by Hub.mu
+	entry codec.Entry
+}
+
+// Run hands what is sent to the relay's own node to h, until the hub resigns
+// ([ErrResigned]), finds that it stood still ([ErrStalled]), or either is
+// closed ([ErrClosed]).
+func (a *Attachment) Run(h Handler) error {
+	a.endMu.Lock()
+	again := a.started
+	a.started = true
+	a.endMu.Unlock()
+	if again {
+		return ErrRunning
+	}
+	defer a.abandon()
+	var split []byte // a frame that a chunk's end has cut
+	for {
+		select {
+		case <-a.done:
+			return a.cause
+		case <-a.wake:
+		}
+		for a.out.next() {
+			for _, c := range a.out.turn {
+				split = a.hand(h, c.b, split)
+			}
+			a.out.done()
+			if a.ended() {
+				return a.cause
+			}
+			h.HandleBatchEnd()
+		}
+	}
+}
+
+// hand gives the frames of one chunk to the handler. split is the part of a
+// frame that the chunk before ended with; the result is that of this one.
+func (a *Attachment) hand(h Handler, data, split []byte) []byte {
+	for len(split) > 0 {
+		need := codec.HeaderSize
+		if len(split) >= codec.HeaderSize {
+			need = wholeFrame(split)
+		}
+		n := min(need-len(split), len(data))
+		split, data = append(split, data[:n]...), data[n:]
+		if f, _, _ := codec.Next(split); f != nil {
+			a.handFrame(h, f)
+			split = split[:0]
+		} else if len(data) == 0 {
+			return split
+		}
+	}
+	for {
+		f, rest, _ := codec.Next(data)
+		if f == nil {
+			return append(split, rest...)
+		}
+		a.handFrame(h, f)
+		data = rest
+	}
+}
+
+func (a *Attachment) handFrame(h Handler, f codec.Raw) {
+	if !a.ended() && !linkOnly(f) {
+		h.HandleFrame(f)
+	}
+}
+
+// linkOnly tells which frames a port keeps for itself.
+func linkOnly(f codec.Raw) bool {
+	if len(f.To()) > 0 || len(f.From()) > 0 {
+		return false
+	}
+	switch f.Kind() {
+	case codec.KindPing, codec.KindPong, codec.KindBye, codec.KindHello, codec.KindWelcome, codec.KindRefusal:
+		return true
+	}
+	return false
+}
+
+func (a *Attachment) ended() bool {
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// notify is the drain of the outbox: Run is the drainer.
+func (a *Attachment) notify() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Write implements [Port]. It always returns true.
+func (a *Attachment) Write(frames []byte, control bool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended() {
+		return true
+	}
+	if _, err := a.batch.route(frames); err != nil {
+		a.hub.log.Error("the relay's own node wrote a bad frame", "err", err)
+	}
+	return true
+}
+
+func (a *Attachment) own(f codec.Raw) error {
+	return a.hub.own(&a.batch, f, func(e codec.Entry) { a.hub.updateOwn(a, e) })
+}
+
+// Welcome implements [Port]: what the hub would tell a link.
+func (a *Attachment) Welcome() codec.Welcome { return a.welcome }
+
+// RTT is 0: nothing lies between.
+func (a *Attachment) RTT() time.Duration { return 0 }
+
+// Addr is nil: there is no other end.
+func (a *Attachment) Addr() net.Addr { return nil }
+
+// Leave is Close: what was written is at the router already.
+func (a *Attachment) Leave(context.Context) error { return a.Close() }
+
+// Close takes the own node off the router and the roster; the hub goes on.
+func (a *Attachment) Close() error {
+	a.hub.detach(a)
+	a.end(ErrClosed)
+	return nil
+}
+
+// end makes Run return err.
+func (a *Attachment) end(err error) {
+	a.endMu.Lock()
+	defer a.endMu.Unlock()
+	if a.cause != nil {
+		return
+	}
+	a.cause = err
+	close(a.done)
+	if !a.started {
+		a.abandon()
+	}
+}
+
+// abandon throws away what was not handed over, in the drainer's place.
+func (a *Attachment) abandon() {
+	a.out.close()
+	a.out.next()
+}

@@ -1,0 +1,87 @@
+package relay
+
+import (
+	"io"
+	"time"
+)
+
+// Sizes of a read buffer: an idle link keeps the least, a busy one grows to the
+// most. The most holds three of the largest frames, or one record of the secure channel.
+const (
+	inbufMin = 512
+	inbufMax = 64 << 10
+)
+
+// shrinkAfter is how long a buffer keeps a size that no read has used.
+const shrinkAfter = 2 * time.Second
+
+// inbuf is a read buffer that starts small, grows with traffic and shrinks
+// when idle. It belongs to one goroutine.
+type inbuf struct {
+	buf  []byte
+	r, w int  // buf[r:w] was read and not consumed
+	full bool // the last read filled the buffer: the next one gets a larger one
+
+	most  int           // largest amount held since since
+	since time.Duration // start of the period that most is about
+}
+
+func (b *inbuf) data() []byte { return b.buf[b.r:b.w] }
+
+func (b *inbuf) consume(n int) {
+	if b.r += n; b.r == b.w {
+		b.r, b.w = 0, 0
+	}
+}
+
+// fill reads once. The data seen before is moved to the front.
+func (b *inbuf) fill(src io.Reader) (int, error) {
+	switch {
+	case b.buf == nil:
+		b.buf = make([]byte, inbufMin)
+	case b.full && len(b.buf) < inbufMax:
+		b.resize(min(4*len(b.buf), inbufMax))
+	case b.r > 0:
+		b.w = copy(b.buf, b.buf[b.r:b.w])
+		b.r = 0
+	}
+	n, err := src.Read(b.buf[b.w:])
+	b.w += n
+	b.full = b.w == len(b.buf)
+	b.most = max(b.most, b.w)
+	return n, err
+}
+
+// reserve makes the buffer large enough for n bytes in a piece. The caller has
+// checked n against its limit.
+func (b *inbuf) reserve(n int) {
+	if n > len(b.buf) {
+		size := max(len(b.buf), inbufMin)
+		for size < n {
+			size *= 2
+		}
+		b.resize(size)
+	}
+}
+
+func (b *inbuf) resize(size int) {
+	buf := make([]byte, size)
+	b.w = copy(buf, b.buf[b.r:b.w])
+	b.buf, b.r, b.full = buf, 0, false
+}
+
+// rest gives memory back if the buffer was much too large for shrinkAfter. The
+// pings of a living link call it often enough.
+func (b *inbuf) rest(now time.Duration) {
+	if len(b.buf) <= inbufMin || now-b.since < shrinkAfter {
+		return
+	}
+	if b.most < len(b.buf)/4 && b.w-b.r <= b.most {
+		size := inbufMin
+		for size < 2*b.most {
+			size *= 2
+		}
+		b.resize(size)
+	}
+	b.most, b.since = b.w-b.r, now
+}

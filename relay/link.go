@@ -1,0 +1,337 @@
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// errTimeout is what an expired deadline makes of a read.
+var errTimeout = os.ErrDeadlineExceeded
+
+// pingSize is the payload of the pings that measure the round trip: their number.
+const pingSize = 8
+
+// measureBeats is after how many heartbeats a busy link is pinged all the same, to measure the round trip.
+const measureBeats = 10
+
+// Link is the dialling end of a link. Safe for concurrent use.
+type Link struct {
+	// static
+	conn    net.Conn
+	log     *slog.Logger
+	welcome codec.Welcome
+	beat    time.Duration
+	dead    time.Duration
+	now     clock
+	out     outbox
+	quit    chan struct{} // closed when the link ends
+
+	clock    coarse       // published by pulse, and at each read
+	lastRead atomic.Int64 // of now
+	rtt      atomic.Int64
+
+	// owned by Run
+	in inbuf
+
+	// guarded by mu
+	mu      sync.Mutex
+	running bool
+	cause   error // why the link ended; set when quit is closed
+	leaving bool  // Bye is said: its end is no error
+	pingSeq uint64
+	pingAt  time.Duration
+	over    chan struct{} // closed when Run has returned
+}
+
+func newLink(conn net.Conn, in inbuf, w codec.Welcome, cfg *DialConfig) *Link {
+	l := &Link{
+		conn: conn, in: in, welcome: w, beat: w.Heartbeat, dead: deadBeats * w.Heartbeat,
+		now: cfg.Clock, log: cfg.Logger, quit: make(chan struct{}), over: make(chan struct{}),
+	}
+	if l.now == nil {
+		l.now = systemClock
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	l.log = l.log.With("node", cfg.Hello.Name, "relay", w.Relay, "mesh", w.Mesh)
+	limit := cfg.OutboxBytes
+	if limit == 0 {
+		limit = defaultOutbox
+	}
+	l.clock.publish(l.now())
+	l.lastRead.Store(int64(l.now()))
+	l.out = outbox{
+		limit: min(max(limit, minOutbox), maxOutbox), reserve: controlReserve, clock: &l.clock, conn: conn,
+	}
+	writer := l.out.writer
+	l.out.drain = func() { go writer() }
+	tune(rawConn(conn), l.dead)
+	return l
+}
+
+// Run reads until the link ends and says why: *ByeError (the relay said Bye),
+// ErrLinkDead, ErrStalled, ErrProtocol, ErrClosed (this side left or closed), or the network's error (io.EOF: the
+// relay closed without a word). It should be called soon after Dial: only Run keeps the link alive.
+func (l *Link) Run(h Handler) error {
+	l.mu.Lock()
+	if l.running || l.cause != nil {
+		err := l.cause
+		if l.running {
+			err = ErrRunning
+		}
+		l.mu.Unlock()
+		return err
+	}
+	l.running = true
+	l.mu.Unlock()
+	defer close(l.over)
+
+	l.out.mu.Lock()
+	l.out.onRoom = h.HandleWritable
+	l.out.mu.Unlock()
+	l.out.listen()
+	var pulse sync.WaitGroup
+	pulse.Go(l.pulse)
+	err := l.end(l.read(h))
+	l.in = inbuf{}
+	pulse.Wait()
+	l.out.writing.Wait()
+	return err
+}
+
+// end closes everything, and returns why the link ended: the first that said so.
+func (l *Link) end(err error) error {
+	l.mu.Lock()
+	if l.cause == nil {
+		if l.leaving {
+			err = ErrClosed
+		}
+		l.cause = err
+		close(l.quit)
+	}
+	err = l.cause
+	l.mu.Unlock()
+	l.out.close()
+	l.conn.Close()
+	return err
+}
+
+// read hands what comes to h until the link ends.
+func (l *Link) read(h Handler) error {
+	for {
+		handled := false
+		for len(l.in.data()) > 0 {
+			f, _, err := codec.Next(l.in.data())
+			if err != nil {
+				return fmt.Errorf("%w: %w", ErrProtocol, err)
+			}
+			if f == nil {
+				l.in.reserve(wholeFrame(l.in.data()))
+				break
+			}
+			if l.ended() {
+				break
+			}
+			if len(f.To()) == 0 && len(f.From()) == 0 && linkOnly(f) {
+				err = l.own(f)
+			} else {
+				h.HandleFrame(f)
+				handled = true
+			}
+			l.in.consume(len(f))
+			if err != nil {
+				return err
+			}
+		}
+		if handled {
+			h.HandleBatchEnd()
+		}
+		if err := l.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// fill reads once. What comes after a silence longer than the dead time is not
+// to be believed: the relay has given this node up, and it may have a new link.
+func (l *Link) fill() error {
+	last := time.Duration(l.lastRead.Load())
+	l.in.rest(last)
+	if s, ok := l.conn.(*secureConn); ok {
+		s.rest(last)
+	}
+	n, err := l.in.fill(l.conn)
+	now := l.now()
+	if n == 0 {
+		return err
+	}
+	if now-last > l.dead {
+		return ErrStalled
+	}
+	l.lastRead.Store(int64(now))
+	return nil
+}
+
+func (l *Link) ended() bool {
+	select {
+	case <-l.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// own serves the link's own frames.
+func (l *Link) own(f codec.Raw) error {
+	if !f.Valid() {
+		l.log.Warn("a frame of the relay has a bad checksum")
+		return nil
+	}
+	switch f.Kind() {
+	case codec.KindPing:
+		pong := codec.Frame{Kind: codec.KindPong, Payload: f.Payload()}
+		if len(f.Payload()) <= codec.MaxPing {
+			l.out.write(pong.Append(nil), true)
+		}
+	case codec.KindPong:
+		l.pong(f.Payload())
+	case codec.KindBye:
+		bye, err := codec.ParseBye(f.Payload())
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrProtocol, err)
+		}
+		return &ByeError{bye}
+	}
+	return nil
+}
+
+// pulse keeps the link alive, measures it, and notices its death.
+//
+// It pings at the start; when nothing was written, or nothing read, for one
+// heartbeat; and every tenth heartbeat at least.
+func (l *Link) pulse() {
+	tick := min(max(l.beat/4, minTick), maxTick)
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	l.ping(l.now())
+	last := l.now()
+	for {
+		select {
+		case <-l.quit:
+			return
+		case <-ticker.C:
+		}
+		now := l.now()
+		l.clock.publish(now)
+		if now-last > l.dead {
+			l.end(ErrStalled)
+			return
+		}
+		last = now
+		read := time.Duration(l.lastRead.Load())
+		since, writing := l.out.stuckSince()
+		if now-read > l.dead || writing && now-since > l.dead {
+			l.end(ErrLinkDead)
+			return
+		}
+		l.out.mu.Lock()
+		wrote := l.out.lastWrite
+		l.out.mu.Unlock()
+		l.mu.Lock()
+		pinged := l.pingAt
+		l.mu.Unlock()
+		due := l.beat - tick // the next tick would be late
+		if now-wrote >= due || now-read >= due && now-pinged >= due || now-pinged >= measureBeats*l.beat {
+			l.ping(now)
+		}
+	}
+}
+
+// ping sends a numbered ping; only the Pong of the newest counts.
+func (l *Link) ping(now time.Duration) {
+	l.mu.Lock()
+	l.pingSeq++
+	l.pingAt = now
+	payload := binary.BigEndian.AppendUint64(nil, l.pingSeq)
+	l.mu.Unlock()
+	l.out.write(pingFrame(payload), true)
+}
+
+func (l *Link) pong(payload []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(payload) == pingSize && binary.BigEndian.Uint64(payload) == l.pingSeq {
+		l.rtt.Store(int64(max(l.now()-l.pingAt, 1)))
+	}
+}
+
+// Write implements [Port].
+func (l *Link) Write(frames []byte, control bool) bool {
+	switch l.out.write(frames, control) {
+	case full, spent:
+		return false
+	}
+	return true
+}
+
+// Welcome implements [Port].
+func (l *Link) Welcome() codec.Welcome { return l.welcome }
+
+// RTT implements [Port].
+func (l *Link) RTT() time.Duration { return time.Duration(l.rtt.Load()) }
+
+// Addr implements [Port].
+func (l *Link) Addr() net.Addr { return l.conn.RemoteAddr() }
+
+// Leave sends what is queued and a Bye, and waits until the relay has closed:
+// at most one second after the Bye is written, and until ctx ends. Frames that come meanwhile still reach the Handler. Run returns ErrClosed.
+func (l *Link) Leave(ctx context.Context) error {
+	defer l.Close()
+	l.mu.Lock()
+	running := l.running
+	l.leaving = true
+	l.mu.Unlock()
+	bye := codec.Bye{Reason: codec.ByeLeaving}
+	select {
+	case <-l.out.seal(byeFrame(&bye)):
+	case <-l.quit:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if !running {
+		lingerClose(l.conn)
+		return nil
+	}
+	timer := time.NewTimer(farewell)
+	defer timer.Stop()
+	select {
+	case <-l.over:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// Close ends the link at once. Without Run it waits for the link's goroutines;
+// else Run does.
+func (l *Link) Close() error {
+	l.end(ErrClosed)
+	l.mu.Lock()
+	running := l.running
+	l.mu.Unlock()
+	if !running {
+		l.out.writing.Wait()
+	}
+	return nil
+}

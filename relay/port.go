@@ -1,0 +1,58 @@
+package relay
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// Handler receives what a port reads. HandleFrame and HandleBatchEnd come from
+// the goroutine that runs Port.Run, one at a time. HandleWritable may come from
+// another goroutine at the same time as those, but never concurrently with
+// itself. None is called after Run has returned. None may wait for something
+// that only another call of the same Handler, or Close, would bring about.
+type Handler interface {
+	// HandleFrame gets every frame that is not the link's own (those are Ping,
+	// Pong and Bye without names). The bytes are the port's again when it
+	// returns. The checksum has not been verified: whoever consumes a frame does.
+	HandleFrame(f codec.Raw)
+	// HandleBatchEnd says that everything one read brought has been handled:
+	// the moment to write acknowledgements.
+	HandleBatchEnd()
+	// HandleWritable says that there is room again after Write returned false.
+	// It must not block.
+	HandleWritable()
+}
+
+// Port is one node's way to its mesh: a [Link], or an [Attachment] at the
+// relay itself. All methods are safe for concurrent use.
+type Port interface {
+	// Run reads until the port ends, and says why. It is called once.
+	Run(h Handler) error
+	// Write queues whole frames and never blocks. The bytes are copied and
+	// stay the caller's. Control frames (acknowledgements and the like) may
+	// use a reserve of 64 KiB beyond the outbox. False: the outbox is full and
+	// nothing was taken; HandleWritable will tell when half of it is free. A
+	// write larger than the outbox is taken when the outbox is empty. After
+	// the end of the port the frames are thrown away, and the result is true.
+	Write(frames []byte, control bool) bool
+	// Welcome is what the relay said when it admitted this port. Its slices
+	// must not be changed.
+	Welcome() codec.Welcome
+	// RTT is the round trip to the relay that the last ping measured; 0: not yet.
+	RTT() time.Duration
+	// Addr is the address of the other end; nil for an attachment.
+	Addr() net.Addr
+	// Leave sends what is queued, then Bye, and waits until the other side has
+	// closed (at most one second, and until ctx ends). Not to be called by a Handler.
+	Leave(ctx context.Context) error
+	// Close ends the port at once. It may be called by a Handler, and again.
+	Close() error
+}
+
+var (
+	_ Port = (*Link)(nil)
+	_ Port = (*Attachment)(nil)
+)

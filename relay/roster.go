@@ -1,0 +1,257 @@
+package relay
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// maxCandidates bounds what a Welcome or a roster says about where to go next.
+const maxCandidates = 8
+
+func entryOf(hello *codec.Hello, addr string) codec.Entry {
+	return codec.Entry{
+		Name: hello.Name, Instance: hello.Instance, Role: hello.Role, State: hello.State, Tags: hello.Tags,
+		Groups: hello.Groups, Transforms: hello.Transforms, Required: hello.Required, MaxMessage: hello.MaxMessage,
+		Addr: addr, Addrs: hello.Addrs,
+	}
+}
+
+// link gives a place to a node that may have it; mu is held. Welcome and
+// roster are queued before anything else can be.
+func (h *Hub) link(s *shake) *peer {
+	hello := &s.hello
+	beat := h.heartbeat()
+	p := &peer{
+		hub: h, conn: s.conn, token: hello.Token, instance: hello.Instance, wantsRoster: hello.WantsRoster,
+		dead: deadBeats * beat, gone: make(chan struct{}), in: s.in,
+		entry: entryOf(hello, addrString(s.raw)),
+	}
+	p.seat = seat{name: hello.Name, listed: !hello.Visitor, out: &p.out, groups: hello.Groups}
+	p.out = outbox{
+		limit: h.cfg.OutboxBytes, reserve: controlReserve, budget: &h.budget, clock: &h.clock,
+		conn: p.conn, direct: newDirect(p.conn),
+	}
+	writer := p.out.writer
+	p.out.drain = func() { go writer() }
+	if p.wantsRoster {
+		p.out.onEmpty = func() { h.resendRoster(&p.out) }
+	}
+	p.batch = batch{router: &h.router, from: &p.seat, own: p.own}
+	p.lastRead.Store(int64(h.now()))
+	tune(s.raw, p.dead)
+
+	old := h.names[hello.Name]
+	h.names[hello.Name] = p
+	h.peers[p] = struct{}{}
+	delete(h.kept, hello.Name)
+	delete(h.expected, hello.Name)
+	if old == nil && p.seat.listed {
+		h.listed++
+	} else if old != nil && old.seat.listed != p.seat.listed {
+		h.listed += map[bool]int{true: 1, false: -1}[p.seat.listed]
+	}
+	welcome := h.welcome()
+	frame := codec.Frame{Kind: codec.KindWelcome, Payload: welcome.Append(nil)}
+	first := frame.Append(nil)
+	if old != nil && old.seat.listed {
+		h.push(codec.Change{Op: codec.Left, Reason: codec.LeftReplaced, Entry: old.entry}, p)
+	}
+	if p.wantsRoster {
+		first = append(first, h.rosterFrames()...)
+	}
+	p.out.force(first)
+	h.router.set(&p.seat)
+	if p.seat.listed {
+		h.push(codec.Change{Op: codec.Joined, Entry: p.entry}, p)
+	}
+	h.count.admitted.Add(1)
+	h.wg.Add(1)
+	h.signal()
+	return p
+}
+
+// unlink takes a link whose reader has gone off the router and the roster,
+// unless the one that replaces it will.
+func (h *Hub) unlink(p *peer, err error) {
+	reason := codec.LeftLost
+	switch {
+	case errors.Is(err, errBye):
+		reason = codec.LeftBye
+	case errors.Is(err, errReplaced):
+		reason = codec.LeftReplaced
+	case errors.Is(err, ErrProtocol):
+		h.count.protocol.Add(1)
+		h.logf(levelWarn, "a link broke the protocol", "peer", p.seat.name, "err", err)
+	default:
+		h.count.lost.Add(1)
+		h.logf(levelDebug, "a link is lost", "peer", p.seat.name, "err", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !p.replaced {
+		h.removeName(p, reason)
+	}
+}
+
+// removeName is unlink's work; mu is held.
+func (h *Hub) removeName(p *peer, reason codec.LeftReason) {
+	if h.names[p.seat.name] != p {
+		return
+	}
+	delete(h.names, p.seat.name)
+	h.router.remove(&p.seat)
+	if p.seat.listed {
+		h.listed--
+		if reason == codec.LeftLost && h.mood == reigning {
+			h.kept[p.seat.name] = h.now() + keepPlace
+		}
+		h.push(codec.Change{Op: codec.Left, Reason: reason, Entry: p.entry}, nil)
+	}
+	h.signal()
+}
+
+// forget is the very end of a link.
+func (h *Hub) forget(p *peer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.peers, p)
+	h.checkIdle()
+}
+
+// checkIdle tells a resigning hub that all links have gone; mu is held.
+func (h *Hub) checkIdle() {
+	if h.idle != nil && len(h.peers) == 0 {
+		close(h.idle)
+		h.idle = nil
+	}
+}
+
+// update takes over what a node says about itself.
+func (h *Hub) update(p *peer, e codec.Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.names[p.seat.name] == p {
+		h.changeEntry(&p.entry, &p.seat, e)
+	}
+}
+
+func (h *Hub) updateOwn(a *Attachment, e codec.Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.att == a {
+		h.changeEntry(&a.entry, &a.seat, e)
+	}
+}
+
+func (h *Hub) changeEntry(entry *codec.Entry, s *seat, e codec.Entry) {
+	entry.State, entry.Tags, entry.Groups = e.State, e.Tags, e.Groups
+	h.router.regroup(s, e.Groups)
+	if s.listed {
+		h.push(codec.Change{Op: codec.Changed, Entry: *entry}, nil)
+	}
+}
+
+// push tells a change to all who want the roster, but one; mu is held.
+func (h *Hub) push(c codec.Change, but *peer) {
+	if h.att == nil {
+		return
+	}
+	frames := codec.AppendUpdateFrames(nil, []codec.Change{c})
+	h.pushTo(&h.att.out, frames)
+	for _, p := range h.names {
+		if p.wantsRoster && p != but {
+			h.pushTo(&p.out, frames)
+		}
+	}
+}
+
+// pushTo gives updates to one outbox; what does not fit is made good by a whole roster when there is room.
+func (h *Hub) pushTo(o *outbox, frames []byte) {
+	if o.awaitsRoster() {
+		return
+	}
+	switch v, mark := o.put(frames, true); {
+	case mark:
+		o.wake()
+	case v == full:
+		h.count.drop(dropUpdates, 1)
+		o.markRoster()
+	}
+}
+
+// resendRoster is called by the drainer of an outbox that has missed an update and is empty now.
+func (h *Hub) resendRoster(o *outbox) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.att != nil {
+		o.force(h.rosterFrames())
+	}
+}
+
+// rosterFrames is the whole roster; mu is held.
+func (h *Hub) rosterFrames() []byte {
+	entries := make([]codec.Entry, 0, h.listed+1)
+	if h.att != nil {
+		entries = append(entries, h.att.entry)
+	}
+	for _, p := range h.names {
+		if p.seat.listed {
+			entries = append(entries, p.entry)
+		}
+	}
+	return codec.AppendRosterFrames(nil, entries, h.candidates())
+}
+
+// welcome is what a link is told now; mu is held.
+func (h *Hub) welcome() codec.Welcome {
+	return codec.Welcome{
+		Mesh: h.cfg.Mesh, Relay: h.cfg.Own.Name, Term: h.term, Outbox: uint32(h.cfg.OutboxBytes),
+		Heartbeat: h.heartbeat(), Candidates: h.candidates(), Instance: h.cfg.Own.Instance,
+	}
+}
+
+// heartbeat is what is told to a link that is admitted now: it grows in
+// proportion to the links beyond linksPerBeat. mu is held.
+func (h *Hub) heartbeat() time.Duration {
+	beat := h.cfg.Heartbeat
+	if n := len(h.names); n > linksPerBeat {
+		beat = (beat * time.Duration(n) / linksPerBeat).Round(time.Millisecond)
+	}
+	return beat
+}
+
+// candidates are the addresses of those who would be the next relay, best
+// first: configured servers, then smaller instances. mu is held.
+func (h *Hub) candidates() [][]string {
+	best := make([]*codec.Entry, 0, maxCandidates+1)
+	for _, p := range h.names {
+		e := &p.entry
+		if !p.seat.listed || len(e.Addrs) == 0 || e.Role == codec.RolePeer {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, e, byRank)
+		if at < maxCandidates {
+			best = slices.Insert(best, at, e)
+			best = best[:min(len(best), maxCandidates)]
+		}
+	}
+	list := make([][]string, 0, len(best))
+	for _, e := range best {
+		list = append(list, e.Addrs)
+	}
+	return list
+}
+
+func byRank(a, b *codec.Entry) int {
+	if (a.Role == codec.RoleServer) != (b.Role == codec.RoleServer) {
+		if a.Role == codec.RoleServer {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(a.Instance, b.Instance)
+}

@@ -1,0 +1,259 @@
+package relay
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/flynn/noise"
+)
+
+// Sizes of the secure channel (WIRE.md section 10).
+const (
+	secretSize  = 32
+	recordHead  = 2
+	recordTag   = 16
+	maxRecord   = 65535 // of what follows the head
+	maxPlain    = maxRecord - recordTag
+	noiseHello  = 32 + recordTag // "-> psk, e" and "<- e, ee", empty payload
+	pskInfo     = "ultrasockets link 1"
+	recordSpace = recordHead + chunkSize + recordTag // what this side sends at most
+)
+
+var cipherSuite = noise.NewCipherSuite(noise.DH25519, noise.CipherAESGCM, noise.HashSHA256)
+
+var recordPool = sync.Pool{New: func() any { return new([recordSpace]byte) }}
+
+// linkKey derives the key of the links from a mesh's secret. A secret that is nil gives nil.
+func linkKey(secret []byte) ([]byte, error) {
+	if secret == nil {
+		return nil, nil
+	}
+	if len(secret) != secretSize {
+		return nil, fmt.Errorf("%w: this has %d", ErrBadSecret, len(secret))
+	}
+	return hkdf.Key(sha256.New, secret, nil, pskInfo, 32)
+}
+
+// secureConn is a connection whose bytes travel in Noise records. One
+// goroutine may read while another writes.
+type secureConn struct {
+	net.Conn
+
+	// owned by the reader
+	dec   *noise.CipherState
+	in    inbuf
+	plain []byte // part of in, decrypted and not yet read
+
+	// owned by the writer
+	enc  *noise.CipherState
+	recs []*[recordSpace]byte
+	bufs net.Buffers
+	left net.Buffers
+}
+
+func newHandshake(psk, prologue []byte, initiator bool) (*noise.HandshakeState, error) {
+	return noise.NewHandshakeState(noise.Config{
+		CipherSuite: cipherSuite, Pattern: noise.HandshakeNN, Initiator: initiator, Prologue: prologue,
+		PresharedKey: psk, PresharedKeyPlacement: 0,
+	})
+}
+
+// secureClient is the dialler's side of the Noise handshake. It takes over what in holds.
+func secureClient(conn net.Conn, in inbuf, psk, prologue []byte) (*secureConn, error) {
+	hs, err := newHandshake(psk, prologue, true)
+	if err != nil {
+		return nil, err
+	}
+	msg, _, _, err := hs.WriteMessage(make([]byte, recordHead, recordHead+noiseHello), nil)
+	if err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint16(msg, uint16(len(msg)-recordHead))
+	if _, err := conn.Write(msg); err != nil {
+		return nil, err
+	}
+	s := &secureConn{Conn: conn, in: in}
+	answer, err := s.record()
+	if err != nil {
+		return nil, err
+	}
+	if len(answer) == 0 {
+		return nil, ErrWrongSecret
+	}
+	_, out, back, err := hs.ReadMessage(nil, answer)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrWrongSecret, err)
+	}
+	s.enc, s.dec = out, back
+	return s, nil
+}
+
+// secureServer is the relay's side of the Noise handshake.
+func secureServer(conn net.Conn, in inbuf, psk, prologue []byte) (*secureConn, error) {
+	hs, err := newHandshake(psk, prologue, false)
+	if err != nil {
+		return nil, err
+	}
+	s := &secureConn{Conn: conn, in: in}
+	hello, err := s.recordOf(noiseHello)
+	if err == nil {
+		_, _, _, err = hs.ReadMessage(nil, hello)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrWrongSecret, err)
+		}
+	}
+	if err != nil {
+		_, _ = conn.Write([]byte{0, 0})
+		return nil, err
+	}
+	msg, in2, out, err := hs.WriteMessage(make([]byte, recordHead, recordHead+noiseHello), nil)
+	if err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint16(msg, uint16(len(msg)-recordHead))
+	if _, err := conn.Write(msg); err != nil {
+		return nil, err
+	}
+	s.dec, s.enc = in2, out
+	return s, nil
+}
+
+// recordOf reads a record that must have n bytes: nothing else is waited for, or made room for.
+func (s *secureConn) recordOf(n int) ([]byte, error) {
+	for len(s.in.data()) < recordHead {
+		if _, err := s.in.fill(s.Conn); err != nil {
+			return nil, err
+		}
+	}
+	if size := int(binary.BigEndian.Uint16(s.in.data())); size != n {
+		return nil, fmt.Errorf("%w: a first message of %d bytes, not %d", ErrWrongSecret, size, n)
+	}
+	return s.record()
+}
+
+// record reads the next record, without its head. It is valid until the next
+// call. After a timeout it can be called again.
+func (s *secureConn) record() ([]byte, error) {
+	for {
+		data := s.in.data()
+		if len(data) >= recordHead {
+			size := recordHead + int(binary.BigEndian.Uint16(data))
+			if len(data) >= size {
+				s.in.consume(size)
+				return data[recordHead:size], nil
+			}
+			s.in.reserve(size)
+		}
+		if n, err := s.in.fill(s.Conn); err != nil && n == 0 {
+			return nil, err
+		}
+	}
+}
+
+// Read implements net.Conn.
+func (s *secureConn) Read(b []byte) (int, error) {
+	for len(s.plain) == 0 {
+		rec, err := s.record()
+		if err != nil {
+			return 0, err
+		}
+		if len(rec) < recordTag {
+			return 0, fmt.Errorf("%w: a record of %d bytes", ErrProtocol, len(rec))
+		}
+		if s.plain, err = s.dec.Decrypt(rec[:0], nil, rec); err != nil {
+			return 0, fmt.Errorf("%w: a record that does not decrypt", ErrProtocol)
+		}
+	}
+	n := copy(b, s.plain)
+	s.plain = s.plain[n:]
+	return n, nil
+}
+
+// rest gives the read buffer's memory back after traffic.
+func (s *secureConn) rest(now time.Duration) {
+	if len(s.plain) == 0 {
+		s.in.rest(now)
+	}
+}
+
+// Write implements net.Conn.
+func (s *secureConn) Write(b []byte) (int, error) {
+	bufs := [1][]byte{b}
+	if err := s.writeBuffers(bufs[:]); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// writeBuffers sends all bytes in as few records as they fit, and those in few writes.
+func (s *secureConn) writeBuffers(bufs [][]byte) error {
+	defer s.release()
+	at := 0 // bytes of bufs[0] done
+	for len(bufs) > 0 {
+		rec := recordPool.Get().(*[recordSpace]byte)
+		s.recs = append(s.recs, rec)
+		n := recordHead
+		for len(bufs) > 0 && n < recordHead+chunkSize {
+			m := copy(rec[n:recordHead+chunkSize], bufs[0][at:])
+			n, at = n+m, at+m
+			if at == len(bufs[0]) {
+				bufs, at = bufs[1:], 0
+			}
+		}
+		sealed, err := s.enc.Encrypt(rec[recordHead:recordHead], nil, rec[recordHead:n])
+		if err != nil {
+			return err
+		}
+		binary.BigEndian.PutUint16(rec[:], uint16(len(sealed)))
+		s.bufs = append(s.bufs, rec[:recordHead+len(sealed)])
+		if len(s.recs) > turnChunks {
+			if err := s.send(); err != nil {
+				return err
+			}
+		}
+	}
+	return s.send()
+}
+
+func (s *secureConn) send() error {
+	s.left = s.bufs
+	_, err := s.left.WriteTo(s.Conn)
+	s.release()
+	return err
+}
+
+func (s *secureConn) release() {
+	for i, r := range s.recs {
+		recordPool.Put(r)
+		s.recs[i], s.bufs[i] = nil, nil
+	}
+	s.recs, s.bufs = s.recs[:0], s.bufs[:0]
+}
+
+// lingerClose closes a connection so that what was written last can be read:
+// closing with unread data would make the kernel throw it away at the other
+// side. It waits at most a quarter of a second and reads at most 64 KiB.
+func lingerClose(c net.Conn) {
+	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+	c = rawConn(c)
+	if h, ok := c.(interface{ CloseWrite() error }); ok && h.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, c, 64<<10)
+	}
+	_ = c.Close()
+}
+
+const lingerTime = 250 * time.Millisecond
+
+// rawConn is the connection below a secure channel: what is thrown away need not be decrypted.
+func rawConn(c net.Conn) net.Conn {
+	if s, ok := c.(*secureConn); ok {
+		return s.Conn
+	}
+	return c
+}

@@ -1,0 +1,97 @@
+package relay
+
+import (
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// The wheel is the one clock of a hub: a goroutine that looks at every link a
+// few times per heartbeat, instead of a timer for each.
+
+const (
+	maxTick = 250 * time.Millisecond
+	minTick = 5 * time.Millisecond
+)
+
+// startWheel starts the wheel if it does not turn yet; mu is held.
+func (h *Hub) startWheel() {
+	if !h.wheeling && !h.closed {
+		h.wheeling = true
+		h.wg.Add(1)
+		go h.wheel()
+	}
+}
+
+func (h *Hub) wheel() {
+	defer h.wg.Done()
+	ticker := time.NewTicker(min(max(h.cfg.Heartbeat/4, minTick), maxTick))
+	defer ticker.Stop()
+	last := h.now()
+	h.clock.publish(last)
+	for {
+		select {
+		case <-h.done:
+			return
+		case <-ticker.C:
+		}
+		now := h.now()
+		stood := now - last
+		last = now
+		h.clock.publish(now)
+		h.turn(now, stood)
+	}
+}
+
+// turn is one turn of the wheel; stood is the time since the last.
+func (h *Hub) turn(now, stood time.Duration) {
+	h.mu.Lock()
+	if att := h.att; att != nil && stood > deadBeats*h.heartbeat() {
+		h.mu.Unlock()
+		h.log.Warn("stood still, so no longer the relay", "for", stood)
+		h.endReign(att, ErrStalled)
+		return
+	}
+	defer h.mu.Unlock()
+	for p := range h.peers {
+		if p.overdue(now) {
+			p.kill(ErrLinkDead)
+		}
+	}
+	for name, until := range h.kept {
+		if now >= until {
+			delete(h.kept, name)
+		}
+	}
+	if len(h.expected) > 0 && now >= h.expectEnd {
+		clear(h.expected)
+	}
+}
+
+// overdue tells whether the link is dead; Hub.mu is held.
+func (p *peer) overdue(now time.Duration) bool {
+	read := time.Duration(p.lastRead.Load())
+	if now-read > p.dead {
+		return true
+	}
+	if since, writing := p.out.stuckSince(); writing && now-since > p.dead {
+		return true
+	}
+	return p.doubted.Load() && now-p.probed > min(probeTime, p.dead)
+}
+
+// probe asks a name's holder whether it still lives: if nothing is read from it
+// for two seconds (or three heartbeats, if that is shorter), it is dropped. mu is held.
+func (h *Hub) probe(p *peer) {
+	if p.doubted.Load() {
+		return
+	}
+	p.probed = h.clock.now()
+	p.doubted.Store(true)
+	p.out.write(pingFrame(nil), true)
+}
+
+func pingFrame(payload []byte) []byte {
+	f := codec.Frame{Kind: codec.KindPing, Payload: payload}
+	return f.Append(nil)
+}
