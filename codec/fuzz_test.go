@@ -1,0 +1,223 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// Every parser has a fuzz target here, seeded with the golden bytes: go test ./codec -fuzz=FuzzNext
+
+// goldenBytes are the bytes of all golden files.
+func goldenBytes(f *testing.F) [][]byte {
+	files, err := filepath.Glob(framesDir + "/*.hex")
+	if err != nil || len(files) == 0 {
+		f.Fatal(len(files), err)
+	}
+	var all [][]byte
+	for _, path := range files {
+		all = append(all, readHex(f, path))
+	}
+	return all
+}
+
+func FuzzNext(f *testing.F) {
+	for _, b := range goldenBytes(f) {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all := b
+		for {
+			raw, rest, err := Next(b)
+			if err != nil {
+				if !errors.Is(err, ErrFrame) || raw != nil {
+					t.Fatal(raw, err)
+				}
+				return
+			}
+			if raw == nil {
+				if len(rest) != len(b) || len(rest) >= MaxFrame {
+					t.Fatalf("%d bytes and no frame", len(rest))
+				}
+				return
+			}
+			if len(raw)+len(rest) != len(b) || len(raw) > MaxFrame || !bytes.HasSuffix(all, rest) {
+				t.Fatal(len(raw), len(rest), len(b))
+			}
+			fields := raw.Frame()
+			if fields.Size() != len(raw) {
+				t.Fatalf("%+v has %d bytes, came in %d", fields, fields.Size(), len(raw))
+			}
+			// A frame with nothing in the reserved bytes and a right checksum is what Append makes.
+			again := fields.Append(nil)
+			if !Raw(again).Valid() {
+				t.Fatal("not valid")
+			}
+			if raw.Valid() && bytes.Equal(raw[reservedAt:streamAt], []byte{0, 0, 0}) && !bytes.Equal(again, raw) {
+				t.Fatalf("%x became %x", raw, again)
+			}
+			b = rest
+		}
+	})
+}
+
+func FuzzPreamble(f *testing.F) {
+	for _, g := range goldenPreambles {
+		f.Add(g.bytes)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := ParsePreamble(b); err == nil {
+			if again := p.Append(nil); !bytes.Equal(again[:waitAt], b[:waitAt]) {
+				t.Fatalf("%x became %x", b, again)
+			}
+		} else if !errors.Is(err, ErrPreamble) {
+			t.Fatal(err)
+		}
+		if a, err := ParseAnswer(b); err == nil {
+			again, err := ParseAnswer(a.Append(nil))
+			if err != nil || again != a {
+				t.Fatal(again, a, err)
+			}
+		} else if !errors.Is(err, ErrPreamble) {
+			t.Fatal(err)
+		}
+	})
+}
+
+func FuzzHello(f *testing.F)       { fuzzBody(f, bodyNamed("Hello")) }
+func FuzzWelcome(f *testing.F)     { fuzzBody(f, bodyNamed("Welcome")) }
+func FuzzRefusal(f *testing.F)     { fuzzBody(f, bodyNamed("Refusal")) }
+func FuzzBye(f *testing.F)         { fuzzBody(f, bodyNamed("Bye")) }
+func FuzzRoster(f *testing.F)      { fuzzBody(f, bodyNamed("Roster")) }
+func FuzzUpdate(f *testing.F)      { fuzzBody(f, bodyNamed("Update")) }
+func FuzzAck(f *testing.F)         { fuzzBody(f, bodyNamed("Ack")) }
+func FuzzReset(f *testing.F)       { fuzzBody(f, bodyNamed("Reset")) }
+func FuzzUnreachable(f *testing.F) { fuzzBody(f, bodyNamed("Unreachable")) }
+
+// fuzzBody checks that a parser returns ErrBody or a body that stays the same when it is written and read again. (An empty
+// list is written as none, so the first reading may differ from the bytes.)
+func fuzzBody(f *testing.F, body body) {
+	for _, g := range goldens {
+		if g.body != nil && bodyOf(g.body).name == body.name {
+			f.Add(body.write(g.body))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := body.parse(b)
+		if err != nil {
+			if !errors.Is(err, ErrBody) {
+				t.Fatal(err)
+			}
+			return
+		}
+		written := body.write(v)
+		again, err := body.parse(written)
+		if err != nil {
+			t.Fatalf("%+v cannot be read again: %v", v, err)
+		}
+		if twice := body.write(again); !bytes.Equal(written, twice) {
+			t.Fatalf("%x became %x", written, twice)
+		}
+	})
+}
+
+// FuzzValue checks the scanner against another reader of CBOR, and that what is decoded can be sent and comes back.
+func FuzzValue(f *testing.F) {
+	text, err := os.ReadFile("../testdata/values/values.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if b, err := hex.DecodeString(strings.SplitN(line, " ", 2)[0]); err == nil {
+			f.Add(b)
+		}
+	}
+	other := must(cbor.DecOptions{MaxNestedLevels: 2 * MaxDepth, MaxArrayElements: MaxItems, MaxMapPairs: MaxItems}.DecMode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		scanned := scanValue(b)
+		if wellformed := other.Wellformed(b); scanned == nil && wellformed != nil {
+			t.Fatalf("%x: scanned, but %v", b, wellformed)
+		} else if wellformed == nil && errors.Is(scanned, errCut) {
+			t.Fatalf("%x is well-formed, but %v", b, scanned)
+		}
+		_ = Diagnose(b)
+		AsText(b)
+		AsBytes(b)
+		var typed nested
+		_ = UnmarshalValue(b, &typed)
+
+		v, err := DecodeValue(b)
+		if err != nil {
+			if !errors.Is(err, ErrValue) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if scanned != nil {
+			t.Fatalf("%x: decoded, but %v", b, scanned)
+		}
+		written, err := AppendValue(nil, v)
+		if err != nil {
+			t.Fatalf("%x: %#v cannot be sent: %v", b, v, err)
+		}
+		again, err := DecodeValue(written)
+		if err != nil {
+			t.Fatalf("%x: %#v cannot be read again: %v", b, v, err)
+		}
+		if twice, err := AppendValue(nil, again); err != nil || !bytes.Equal(written, twice) {
+			t.Fatalf("%x became %x, %v", written, twice, err)
+		}
+	})
+}
+
+func FuzzUnpack(f *testing.F) {
+	list := []Transform{Snappy(), runs{}, seal{1}}
+	u, err := NewUnpacker(list)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, src := range samples() {
+		p, err := NewPacker(list, u.Names(), 0)
+		if err != nil {
+			f.Fatal(err)
+		}
+		packed, packing, err := p.Pack(nil, src)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(packed, packing)
+	}
+	f.Add([]byte("\x80\x80\x80\x80\x04\x00\x00"), uint8(1))
+	f.Fuzz(func(t *testing.T, b []byte, packing uint8) {
+		before := bytes.Clone(b)
+		plain, err := u.Unpack(make([]byte, 0, 100), b, packing)
+		if err != nil && !errors.Is(err, ErrPacking) || len(plain) > MaxPayload {
+			t.Fatal(len(plain), err)
+		}
+		if !reflect.DeepEqual(b, before) {
+			t.Fatal("the input was changed")
+		}
+	})
+}
+
+func FuzzCheckName(f *testing.F) {
+	for _, name := range []string{"a", "küche", "all", "-", "a\xff", "e\u0301"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		err := CheckName(name)
+		if err != nil && !errors.Is(err, ErrBadName) {
+			t.Fatal(err)
+		}
+		if err == nil && (len(name) == 0 || len(name) > MaxName || strings.ContainsAny(name, " /\\:\x00\n\"'$*?")) {
+			t.Fatalf("%q was taken", name)
+		}
+	})
+}
