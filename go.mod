@@ -1,6 +1,6 @@
 module ultrasockets
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/flynn/noise v1.1.0

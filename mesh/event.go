@@ -1,0 +1,134 @@
+package mesh
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+)
+
+// EventKind says what happened.
+type EventKind string
+
+const (
+	EventLinked      EventKind = "linked"      // this node has a relay: Name, Self if it is the relay itself
+	EventUnlinked    EventKind = "unlinked"    // it lost its relay Name and looks for one: Reason
+	EventJoined      EventKind = "joined"      // node Name is here
+	EventLeft        EventKind = "left"        // node Name has gone: Reason bye, lost or replaced
+	EventPaused      EventKind = "paused"      // node Name takes nothing for now
+	EventResumed     EventKind = "resumed"     // node Name takes messages again
+	EventChanged     EventKind = "changed"     // tags or groups of node Name changed
+	EventUndelivered EventKind = "undelivered" // Count messages to Name were given up: Err is an *UndeliveredError
+	EventGap         EventKind = "gap"         // Name gave up Count frames that were on their way to this node
+	EventLagged      EventKind = "lagged"      // this reader of events was too slow and missed Count of them
+)
+
+// Event is something that happened to the mesh, as this node sees it.
+type Event struct {
+	Kind   EventKind
+	Time   time.Time
+	Name   string
+	Self   bool
+	Count  int
+	Reason string
+	Err    error
+}
+
+const eventBuffer = 256 // events that wait for one reader
+
+// Events subscribes to what happens from now on; the subscription ends with ctx, the node, or the loop. A reader that is
+// slower than the events misses some, and is told so by EventLagged; nobody waits for it.
+func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
+	sub := n.events.subscribe()
+	stop := context.AfterFunc(ctx, func() { n.events.unsubscribe(sub) })
+	return func(yield func(Event) bool) {
+		defer stop()
+		defer n.events.unsubscribe(sub)
+		for {
+			select {
+			case e, ok := <-sub.queue:
+				if !ok {
+					return
+				}
+				if lost := sub.takeLost(); lost > 0 && !yield(Event{Kind: EventLagged, Time: e.Time, Count: lost}) {
+					return
+				}
+				if !yield(e) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// events hands what happens to every subscriber. Safe for concurrent use.
+type events struct {
+	mu     sync.Mutex
+	subs   map[*subscriber]struct{}
+	closed bool
+}
+
+type subscriber struct {
+	queue chan Event
+
+	mu   sync.Mutex
+	lost int
+}
+
+func (s *subscriber) takeLost() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.lost
+	s.lost = 0
+	return n
+}
+
+func (ev *events) subscribe() *subscriber {
+	s := &subscriber{queue: make(chan Event, eventBuffer)}
+	ev.mu.Lock()
+	defer ev.mu.Unlock()
+	if ev.closed {
+		close(s.queue)
+		return s
+	}
+	if ev.subs == nil {
+		ev.subs = make(map[*subscriber]struct{})
+	}
+	ev.subs[s] = struct{}{}
+	return s
+}
+
+func (ev *events) unsubscribe(s *subscriber) {
+	ev.mu.Lock()
+	defer ev.mu.Unlock()
+	delete(ev.subs, s)
+}
+
+// publish never waits.
+func (ev *events) publish(e Event) {
+	e.Time = time.Now()
+	ev.mu.Lock()
+	defer ev.mu.Unlock()
+	for s := range ev.subs {
+		select {
+		case s.queue <- e:
+		default:
+			s.mu.Lock()
+			s.lost++
+			s.mu.Unlock()
+		}
+	}
+}
+
+// close ends every subscription; what is queued can still be read.
+func (ev *events) close() {
+	ev.mu.Lock()
+	defer ev.mu.Unlock()
+	ev.closed = true
+	for s := range ev.subs {
+		close(s.queue)
+	}
+	ev.subs = nil
+}

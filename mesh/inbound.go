@@ -1,0 +1,228 @@
+package mesh
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"ultrasockets/codec"
+	"ultrasockets/relay"
+)
+
+// Steps 7 and 8 of a message's way, the shell: intake under a lock, and those who wait for what it brings.
+// Lock order: inbound.mu, then those inside the port. It is never held while a stream's lock is taken.
+
+// inbound is safe for concurrent use, but begin, data and end, which belong to the goroutine that runs the port.
+type inbound struct {
+	// static
+	clock  func() time.Duration
+	wake   func(at time.Duration)
+	events *events
+
+	// owned by the goroutine that runs the port
+	open bool // mu is held for a batch of frames, all of which arrived
+	now  time.Duration
+	wall time.Time
+
+	mu      sync.Mutex
+	in      *intake
+	answers []byte        // scratch
+	current relay.Port    // where answers go; nil: there is no link
+	arrived chan struct{} // closed when there is something to take; nil: nobody waits
+	freed   chan struct{} // closed when there is room again; nil: nobody waits
+	closed  error
+}
+
+func newInbound(set *settings, clock func() time.Duration, wake func(time.Duration), ev *events) *inbound {
+	return &inbound{
+		clock: clock, wake: wake, events: ev,
+		in: newIntake(set.Name, set.InboxBytes, set.MaxMessage, set.unpacker.Unpack),
+	}
+}
+
+// setPort changes where answers go, and how much may be granted through it.
+func (b *inbound) setPort(p relay.Port) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.current = p
+	if p != nil {
+		b.in.outbox = int(p.Welcome().Outbox)
+	}
+}
+
+// data takes a Data frame whose checksum is good. The lock is held until end, so that a batch of frames takes it once.
+func (b *inbound) data(f codec.Raw) {
+	if !b.open {
+		b.mu.Lock()
+		b.open, b.now, b.wall = true, b.clock(), time.Now()
+	}
+	b.in.data(b.now, b.wall, f)
+}
+
+// end ends a batch: answers leave, and who waits is woken.
+func (b *inbound) end() (requests []request, replies []reply) {
+	if !b.open {
+		return nil, nil
+	}
+	b.open = false
+	requests, replies = b.in.requests, b.in.replies
+	b.in.requests, b.in.replies = nil, nil
+	gaps := b.in.gaps
+	b.in.gaps = nil
+	b.answer(false)
+	b.announce()
+	b.mu.Unlock()
+	for _, g := range gaps {
+		b.events.publish(Event{Kind: EventGap, Name: g.from, Count: int(g.frames)})
+	}
+	return requests, replies
+}
+
+// answer writes the answers that are due. The caller holds mu.
+func (b *inbound) answer(all bool) {
+	b.answers = b.in.answers(b.clock(), b.answers[:0], all)
+	if len(b.answers) > 0 && b.current != nil {
+		b.current.Write(b.answers, true) // what does not fit is lost, and asked for again by the sender's probe
+	}
+	b.wake(b.in.ackAt)
+}
+
+func (b *inbound) tick(now time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now >= b.in.ackAt {
+		b.answer(true)
+	} else {
+		b.wake(b.in.ackAt)
+	}
+}
+
+// took tells senders, and who waits for room, that messages were taken. The caller holds mu.
+func (b *inbound) took() {
+	if len(b.in.dirty) > 0 || len(b.in.starved) > 0 {
+		b.answer(false)
+	}
+	if b.freed != nil && b.in.used < b.in.limit {
+		close(b.freed)
+		b.freed = nil
+	}
+}
+
+// get takes up to n messages, newest first; n < 0: all.
+func (b *inbound) get(n int) []Message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := b.in.get(n)
+	if out != nil {
+		b.took()
+	}
+	return out
+}
+
+// receive takes the oldest message, and waits for one.
+func (b *inbound) receive(ctx context.Context) (Message, error) {
+	for {
+		b.mu.Lock()
+		if m, ok := b.in.next(); ok {
+			b.took()
+			b.mu.Unlock()
+			return m, nil
+		}
+		if b.closed != nil {
+			defer b.mu.Unlock()
+			return Message{}, b.closed
+		}
+		if b.arrived == nil {
+			b.arrived = make(chan struct{})
+		}
+		arrived := b.arrived
+		b.mu.Unlock()
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return Message{}, ctx.Err()
+		}
+	}
+}
+
+// local puts a message of this node to itself into its inbox, and waits for room until ctx ends.
+func (b *inbound) local(ctx context.Context, to string, data []byte) error {
+	for {
+		b.mu.Lock()
+		if b.closed != nil {
+			defer b.mu.Unlock()
+			return b.closed
+		}
+		if b.in.local(time.Now(), to, data) {
+			b.announce()
+			b.mu.Unlock()
+			return nil
+		}
+		if b.freed == nil {
+			b.freed = make(chan struct{})
+		}
+		freed := b.freed
+		b.mu.Unlock()
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// tryLocal does the same for a best-effort message, and does not wait.
+func (b *inbound) tryLocal(to string, data []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed == nil && b.in.local(time.Now(), to, data) {
+		b.announce()
+	}
+}
+
+// handled notes that a request has gone to the handler: it counts no more.
+func (b *inbound) handled(m item) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.in.took(m)
+	b.took()
+}
+
+// announce wakes who waits for a message. The caller holds mu.
+func (b *inbound) announce() {
+	if b.arrived != nil && b.in.inbox.ready() > 0 {
+		close(b.arrived)
+		b.arrived = nil
+	}
+}
+
+// setPaused stops or restarts what can be taken of new arrivals.
+func (b *inbound) setPaused(paused bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.in.paused == paused {
+		return
+	}
+	if paused {
+		b.in.pause()
+		return
+	}
+	b.in.resume()
+	b.answer(false)
+	b.announce()
+}
+
+// close wakes everybody. What is in the inbox can still be taken.
+func (b *inbound) close(reason error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = reason
+	b.in.resume()
+	b.current = nil
+	for _, c := range []chan struct{}{b.arrived, b.freed} {
+		if c != nil {
+			close(c)
+		}
+	}
+	b.arrived, b.freed = nil, nil
+}

@@ -1,0 +1,420 @@
+package mesh
+
+import (
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// Steps 7 and 8 of a message's way, the pure part: all receiving ends of a node, its inbox, and the windows it shares
+// out among the senders. No goroutine, no clock, no lock: inbound is the shell around it.
+
+const (
+	ackDelay      = 5 * time.Millisecond // an acknowledgement that nobody waits for leaves at the latest after this
+	grantIdle     = 4 * time.Second      // a granted window without a frame for so long counts as free
+	overrunIdle   = 3 * probeMax         // a sender not heard for so long gives way to the next message that is larger than the inbox
+	streamKeep    = 10 * time.Minute     // stream state is kept for so long after the last frame
+	maxRetention  = streamKeep / 2       // so that no sender can outlive it
+	minGrant      = 2048                 // a window smaller than this is not worth telling
+	oversizeGrant = 4 * codec.MaxPayload // step in which a message larger than the inbox is granted to its end
+)
+
+// item is a message in the inbox with what is needed to tell its sender that it was taken.
+type item struct {
+	Message
+	r    *receiver // nil: from this node itself, or best effort
+	n    uint64    // its number at r
+	cost int
+}
+
+// request is a complete request for the node's handler; reply is the answer to one of its own.
+type request struct {
+	item
+	id [8]byte
+}
+
+type reply struct {
+	from   string
+	id     [8]byte
+	status byte
+	body   []byte
+}
+
+// gapEvent tells that a sender gave up frames before one that arrived.
+type gapEvent struct {
+	from   string
+	frames uint32
+}
+
+type intakeStats struct{ frames, messages, repeats, gaps, noRoom, refused, resets uint64 }
+
+type intake struct {
+	// static
+	me         string
+	unpack     func(dst, src []byte, packing uint8) ([]byte, error)
+	limit      int // InboxBytes
+	maxMessage int
+
+	outbox    int // the relay's outbox for this link: half of it may be granted
+	receivers map[string]*receiver
+	inbox     inbox
+	used      int // bytes of inbox, half messages and requests not yet handled
+	serial    uint64
+	paused    bool
+
+	granted int       // sum of all receivers' windows
+	active  int       // receivers with a share
+	overrun *receiver // the one whose message is granted to its end although it is larger than what is free
+	starved []*receiver
+	dirty   []*receiver
+	ackAt   time.Duration // when delayed acknowledgements are due; noDeadline: none
+	sweepAt time.Duration
+
+	// for the shell to collect
+	requests []request
+	replies  []reply
+	gaps     []gapEvent
+	scratch  []byte
+	stats    intakeStats
+}
+
+func newIntake(me string, limit, maxMessage int, unpack func(dst, src []byte, packing uint8) ([]byte, error)) *intake {
+	return &intake{
+		me: me, unpack: unpack, limit: limit, maxMessage: maxMessage, outbox: 1 << 20,
+		receivers: make(map[string]*receiver), ackAt: noDeadline,
+	}
+}
+
+// data takes a Data frame with a good checksum. wall is the local time that its message gets if it is complete.
+func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw) {
+	in.stats.frames++
+	r := in.receivers[string(f.From())]
+	if f.Stream() == 0 {
+		in.bestEffort(wall, f)
+		return
+	}
+	if r == nil {
+		from := string(f.From())
+		r = &receiver{from: from, overhead: codec.HeaderSize + len(in.me) + len(from)}
+		in.receivers[from] = r
+	}
+	in.markDirty(r)
+	if !r.active {
+		r.active = true
+		in.active++
+	}
+	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
+	take, missed := r.check(now, f, in.hasRoom(r))
+	if missed > 0 {
+		in.stats.gaps++
+		in.gaps = append(in.gaps, gapEvent{r.from, missed})
+	}
+	if first && seq == r.expected {
+		in.dropHalf(r)
+	}
+	if !take {
+		return
+	}
+	if reason := in.accept(r, wall, f); reason != 0 {
+		in.stats.refused++
+		in.dropHalf(r)
+		r.refusal, r.refusedSeq = reason, seq
+	}
+}
+
+// accept takes the frame that r expects, or says why it cannot.
+func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.UnreachableReason {
+	if f.Flags()&codec.FlagsUnknown != 0 {
+		return codec.Unsupported
+	}
+	payload, err := in.unpack(in.scratch, f.Payload(), f.Packing())
+	if err != nil {
+		return codec.Unsupported
+	}
+	if f.Packing() != 0 {
+		in.scratch = payload[:0]
+	}
+	if len(r.half)+len(payload) > in.maxMessage {
+		return codec.TooLarge
+	}
+	cost := r.overhead + len(payload)
+	used := min(cost, r.window)
+	r.window -= used
+	in.granted -= used
+	if f.Flags()&codec.FlagMore != 0 {
+		r.half = append(r.half, payload...)
+		in.used += len(payload)
+		r.expected++
+		r.ackSoon(f.Flags())
+		return 0
+	}
+	// Its own copy, exactly as long as the message: it is the application's from here on.
+	var data []byte
+	if len(r.half) == 0 {
+		data = append([]byte(nil), payload...)
+	} else {
+		data = append(r.half, payload...)
+	}
+	m, ok := in.parse(r, f.Flags(), data)
+	if !ok {
+		return codec.Unsupported
+	}
+	in.dropHalf(r)
+	r.expected++
+	n := r.complete(f.Flags()&codec.FlagAckNow != 0)
+	m.r, m.n, m.Time, m.cost = r, n, wall, len(data)+messageCost
+	in.used += m.cost
+	in.stats.messages++
+	r.ackSoon(f.Flags())
+	in.dispatch(m, f.Flags())
+	return 0
+}
+
+// parse takes what stands before the item off a message.
+func (in *intake) parse(r *receiver, flags codec.Flags, data []byte) (item, bool) {
+	m := item{Message: Message{From: r.from, To: in.me, data: data}}
+	switch {
+	case flags&codec.FlagGroup != 0:
+		if len(data) < 1 || len(data) < 1+int(data[0]) {
+			return m, false
+		}
+		group := data[1 : 1+int(data[0])]
+		if string(group) != r.lastGroup {
+			r.lastGroup = string(group)
+		}
+		m.To, m.data = groupAddress(r.lastGroup), data[1+len(group):]
+	case flags&codec.FlagReply != 0:
+		return m, len(data) > 9
+	case flags&codec.FlagRequest != 0:
+		return m, len(data) > 8
+	}
+	return m, len(m.data) > 0
+}
+
+// dispatch puts a complete message where it belongs: the inbox, the handler, or who waits for the reply.
+func (in *intake) dispatch(m item, flags codec.Flags) {
+	switch {
+	case flags&codec.FlagReply != 0:
+		rep := reply{from: m.From, status: m.data[8], body: m.data[9:]}
+		copy(rep.id[:], m.data)
+		in.replies = append(in.replies, rep)
+		in.took(m)
+	case flags&codec.FlagRequest != 0:
+		req := request{item: m}
+		copy(req.id[:], m.data)
+		req.data = m.data[8:]
+		in.requests = append(in.requests, req)
+	default:
+		in.put(m)
+	}
+}
+
+// put puts a message into the inbox, as the next arrival.
+func (in *intake) put(m item) {
+	in.serial++
+	m.Serial = in.serial
+	in.inbox.push(m, !in.paused)
+}
+
+// bestEffort takes a frame of stream 0, if there is room and it makes sense.
+func (in *intake) bestEffort(wall time.Time, f codec.Raw) {
+	if in.used >= in.limit || in.paused || f.Flags()&(codec.FlagMore|codec.FlagsUnknown|codec.FlagRequest|codec.FlagReply) != 0 {
+		in.stats.noRoom++
+		return
+	}
+	payload, err := in.unpack(in.scratch, f.Payload(), f.Packing())
+	if err != nil {
+		in.stats.refused++
+		return
+	}
+	data := append([]byte(nil), payload...)
+	m, ok := in.parse(&receiver{from: string(f.From())}, f.Flags(), data)
+	if !ok {
+		in.stats.refused++
+		return
+	}
+	m.Time, m.cost = wall, len(data)+messageCost
+	in.used += m.cost
+	in.stats.messages++
+	in.put(m)
+}
+
+// local puts a message of this node to itself into its inbox; false: there is no room.
+func (in *intake) local(wall time.Time, to string, data []byte) bool {
+	if in.used >= in.limit {
+		return false
+	}
+	cost := len(data) + messageCost
+	in.used += cost
+	in.put(item{Message: Message{From: in.me, To: to, Time: wall, data: data}, cost: cost})
+	return true
+}
+
+// hasRoom tells whether a frame of r can be taken: always below the limit, and beyond it for one message at a time
+// that could never complete otherwise.
+func (in *intake) hasRoom(r *receiver) bool { return in.used < in.limit || in.mayOverrun(r) }
+
+func (in *intake) mayOverrun(r *receiver) bool {
+	if len(r.half) == 0 || in.inbox.len() > 0 || in.overrun != nil && in.overrun != r {
+		return false
+	}
+	in.overrun = r
+	return true
+}
+
+func (in *intake) dropHalf(r *receiver) {
+	in.used -= len(r.half)
+	r.half = nil
+	if in.overrun == r {
+		in.overrun = nil
+	}
+}
+
+// took notes that the application has a message.
+func (in *intake) took(m item) {
+	in.used -= m.cost
+	if m.r == nil {
+		return
+	}
+	now, soon := m.r.take(m.n)
+	m.r.ackNow = m.r.ackNow || now
+	m.r.ackDue = m.r.ackDue || soon
+	if now || soon {
+		in.markDirty(m.r)
+	}
+}
+
+// get takes up to n messages, newest first; n < 0: all.
+func (in *intake) get(n int) []Message {
+	if n < 0 || n > in.inbox.ready() {
+		n = in.inbox.ready()
+	}
+	if n == 0 {
+		return nil
+	}
+	out := make([]Message, n)
+	for i := range out {
+		m := in.inbox.popNewest()
+		in.took(m)
+		out[i] = m.Message
+	}
+	return out
+}
+
+// next takes the oldest message.
+func (in *intake) next() (Message, bool) {
+	if in.inbox.ready() == 0 {
+		return Message{}, false
+	}
+	m := in.inbox.popOldest()
+	in.took(m)
+	return m.Message, true
+}
+
+func (in *intake) pause() { in.paused = true }
+
+func (in *intake) resume() {
+	in.paused = false
+	in.inbox.release()
+	for _, r := range in.receivers {
+		if r.active && r.known {
+			r.ackNow = true
+			in.markDirty(r)
+		}
+	}
+}
+
+func (in *intake) markDirty(r *receiver) {
+	if !r.dirty {
+		r.dirty = true
+		in.dirty = append(in.dirty, r)
+	}
+}
+
+// answers appends the answers that are due; those that may still wait only when all is set.
+func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
+	if now >= in.sweepAt {
+		in.sweep(now)
+	}
+	if len(in.starved) > 0 && in.free() >= 4*minGrant {
+		for _, r := range in.starved {
+			r.starved, r.ackNow = false, true
+			in.markDirty(r)
+		}
+		in.starved = in.starved[:0]
+	}
+	late := in.dirty[:0]
+	for _, r := range in.dirty {
+		dst = r.appendAnswers(dst, in.me)
+		if r.known && (r.ackNow || r.ackDue && (all || 2*r.window <= r.told)) {
+			dst = in.appendAck(dst, r)
+		}
+		if r.ackDue {
+			late = append(late, r)
+		} else {
+			r.dirty = false
+		}
+	}
+	clear(in.dirty[len(late):])
+	in.dirty = late
+	switch {
+	case len(late) == 0:
+		in.ackAt = noDeadline
+	case in.ackAt == noDeadline || all:
+		in.ackAt = now + ackDelay
+	}
+	return dst
+}
+
+// free is what may still be granted.
+func (in *intake) free() int {
+	if in.paused {
+		return 0
+	}
+	return min(in.outbox/2, in.limit-in.used) - in.granted
+}
+
+// appendAck tells r's sender how far it got and what it may send: an equal share of what can be granted at all, never
+// less than what it has.
+func (in *intake) appendAck(dst []byte, r *receiver) []byte {
+	window := r.window
+	if !in.paused {
+		share := min(in.outbox/2, in.limit-in.used) / max(in.active, 1)
+		window = max(window, min(share, in.free()+r.window))
+		if window < minGrant && in.mayOverrun(r) {
+			window = oversizeGrant
+		}
+	}
+	if window < minGrant && !r.starved {
+		r.starved = true
+		in.starved = append(in.starved, r)
+	}
+	in.granted += window - r.window
+	messages := max(1, (in.limit-in.used)/(2*messageCost)/max(in.active, 1))
+	return r.appendAck(dst, in.me, window, messages)
+}
+
+// sweep takes back the windows of the idle, and forgets the streams of those long gone. Once a second is enough.
+func (in *intake) sweep(now time.Duration) {
+	in.sweepAt = now + time.Second
+	for from, r := range in.receivers {
+		idle := now - r.lastFrame
+		if r.active && idle > grantIdle {
+			in.granted -= r.window
+			r.window, r.active = 0, false
+			in.active--
+		}
+		if in.overrun == r && idle > overrunIdle {
+			in.overrun = nil
+		}
+		if len(r.half) > 0 && idle > streamKeep*3/4 {
+			// Its sender has given the message up long ago, and everything before: nothing can come twice.
+			in.dropHalf(r)
+			r.known = false
+		}
+		if idle > streamKeep && !r.dirty {
+			in.dropHalf(r)
+			delete(in.receivers, from)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package mesh
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+
+	"fmt"
+	"net"
+
+	"ultrasockets/codec"
+	"ultrasockets/discovery"
+	"ultrasockets/relay"
+)
+
+// Join takes part in a mesh without being told any address: it finds the others by multicast DNS and Config.Seeds. It
+// returns once the node is linked to the relay, or has become it: alone that takes about a second. ctx bounds only the
+// joining; the node lives until Close.
+// Errors: ErrBadName and ErrBadConfig; ErrNameTaken and ErrMeshFull after 4 seconds of asking again; ErrWrongMesh,
+// ErrWrongSecret, ErrVersion; ErrNoRelay with ctx's error, for a node that cannot be the relay itself.
+func Join(ctx context.Context, cfg Config) (*Node, error) {
+	if cfg.Mesh == "" {
+		cfg.Mesh = DefaultMesh
+	}
+	n, err := join(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("join mesh %q as %q: %w", cfg.Mesh, cfg.Name, err)
+	}
+	return n, nil
+}
+
+func join(ctx context.Context, cfg Config) (*Node, error) {
+	set, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	n := newNode(set)
+	u := &uplink{n: n, set: set, clock: n.clock, hello: set.hello}
+	dcfg := discovery.Config{
+		Mesh: set.Mesh, Instance: n.instance, Meta: u.meta(false, 0), Bind: set.Bind, NoMDNS: set.NoMDNS,
+		Seeds: set.Seeds, Beacon: !set.Visitor, Logger: set.log.With("node", set.Name),
+	}
+	if set.Secret != nil {
+		if dcfg.Key, err = hkdf.Key(sha256.New, set.Secret, nil, "ultrasockets gossip 1", 32); err != nil {
+			return nil, err
+		}
+	}
+	var tcp *net.TCPListener
+	if !set.Visitor {
+		if tcp, dcfg.Packets, err = discovery.ListenPair(ctx, set.Listen); err != nil {
+			return nil, fmt.Errorf("%w: cannot listen on %s: %w; choose another port with Config.Listen, or 0 for a free one", ErrBadConfig, set.Listen, err)
+		}
+		dcfg.Port = tcp.Addr().(*net.TCPAddr).Port
+	}
+	if n.disc, err = discovery.Start(dcfg); err != nil {
+		if tcp != nil {
+			tcp.Close()
+		}
+		return nil, fmt.Errorf("%w: %w", ErrBadConfig, err)
+	}
+	if tcp != nil {
+		n.listener = tcp
+		u.hello.Addrs = addrStrings(n.disc.Addrs())
+		own := u.hello
+		if set.Role == RolePeer {
+			u.hello.Addrs = nil // it never will be the relay
+		}
+		n.hub = newHub(set, own, n.disc.HandleStream)
+	}
+	u.hub, u.disc = n.hub, n.disc
+	return n.begin(ctx, u)
+}
+
+// Listen makes a static star: this node is the relay at hostname ("host:port", also with "tcp://" before it; port 0
+// picks one, see Addr), and nodes that Dial it are the others. No multicast, no gossip, no election. With
+// Config.Connections it takes exactly that many. It returns at once.
+// Errors: ErrBadName, ErrBadConfig, or why the port cannot be used.
+func Listen(ctx context.Context, hostname string, cfg Config) (*Node, error) {
+	n, err := listen(ctx, hostname, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s as %q: %w", hostname, cfg.Name, err)
+	}
+	return n, nil
+}
+
+func listen(ctx context.Context, hostname string, cfg Config) (*Node, error) {
+	if cfg.Mesh == "" {
+		cfg.Mesh = DefaultMesh
+	}
+	cfg.Role = RoleServer
+	set, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := splitHostname(hostname)
+	if err != nil {
+		return nil, err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w; choose another port, or stop what uses this one", err)
+	}
+	n := newNode(set)
+	n.listener = l
+	n.hub = newHub(set, set.hello, nil)
+	return n.begin(ctx, &uplink{n: n, set: set, clock: n.clock, hello: set.hello, hub: n.hub, static: true})
+}
+
+// Dial joins, as a light node, the mesh whose relay, or a node that may become it, listens at hostname ("host:port", also
+// with "tcp://" before it). It tries until it is linked or ctx ends, and follows the mesh to other relays. With an empty
+// Config.Mesh it takes whatever mesh answers.
+// Errors: those of Join.
+func Dial(ctx context.Context, hostname string, cfg Config) (*Node, error) {
+	n, err := dial(ctx, hostname, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s as %q: %w", hostname, cfg.Name, err)
+	}
+	return n, nil
+}
+
+func dial(ctx context.Context, hostname string, cfg Config) (*Node, error) {
+	cfg.Role = RolePeer
+	set, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := splitHostname(hostname)
+	if err != nil {
+		return nil, err
+	}
+	n := newNode(set)
+	return n.begin(ctx, &uplink{n: n, set: set, clock: n.clock, hello: set.hello, hostname: addr})
+}
+
+// begin starts the node's goroutines and waits for the first link.
+func (n *Node) begin(ctx context.Context, u *uplink) (*Node, error) {
+	life, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.task(func() { n.work.run(n.tick) })
+	if n.hub != nil {
+		u.holdVotes()
+		n.task(func() { n.hub.Serve(n.listener) })
+	}
+	linked := make(chan struct{})
+	ended := make(chan error, 1)
+	n.task(func() {
+		err := u.run(life, ctx, func() { close(linked) })
+		ended <- err
+		n.finish(err, 0)
+	})
+	select {
+	case <-linked:
+		return n, nil
+	case err := <-ended:
+		<-n.done
+		return nil, err
+	}
+}
+
+// newHub makes the hub that routes while the node is the relay, and refers or holds Hellos while it is not.
+func newHub(set *settings, own codec.Hello, streams func(net.Conn)) *relay.Hub {
+	cfg := relay.HubConfig{
+		Mesh: set.Mesh, Secret: set.Secret, Own: own, Connections: set.Connections, Heartbeat: set.Heartbeat,
+		Logger: set.log.With("node", set.Name),
+	}
+	if streams != nil {
+		cfg.Foreign = func(c net.Conn) bool { streams(c); return true }
+	}
+	return relay.NewHub(cfg)
+}

@@ -1,0 +1,369 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ultrasockets/codec"
+	"ultrasockets/discovery"
+	"ultrasockets/relay"
+)
+
+const (
+	leaveGossip  = 500 * time.Millisecond // how long Shutdown lets gossip say goodbye
+	leaveTimeout = time.Second            // how long Shutdown with an ended ctx tries to say Bye
+)
+
+// Node is one participant of a mesh. It is safe for concurrent use.
+type Node struct {
+	// static
+	set      *settings
+	start    time.Time
+	instance uint64
+	hub      *relay.Hub           // nil: it never is the relay
+	disc     *discovery.Discovery // nil: no discovery
+	listener net.Listener         // nil: it does not listen
+	view     *view
+	in       *inbound
+	out      *outbound
+	asks     *requests
+	events   events
+	work     *clockwork
+	cancel   context.CancelFunc
+	tasks    sync.WaitGroup // every goroutine of the node
+	done     chan struct{}
+
+	port    atomic.Pointer[portRef] // nil: not linked
+	term    atomic.Uint32           // of the own reign; 0: none yet
+	leaving atomic.Bool             // Shutdown has begun
+
+	badFrames atomic.Uint64 // dropped for their checksum
+
+	mu         sync.Mutex
+	closing    bool
+	err        error // why done is closed
+	paused     bool
+	groups     []string
+	rtts       map[string]time.Duration // of other nodes, by Ping
+	pings      map[uint64]*pingWait     // under way
+	pingSerial uint64
+}
+
+// newNode makes a node that does nothing yet.
+func newNode(set *settings) *Node {
+	n := &Node{
+		set: set, start: time.Now(), instance: set.hello.Instance,
+		view: newView(set.Name), done: make(chan struct{}),
+		groups: append([]string(nil), set.Groups...),
+		rtts:   make(map[string]time.Duration),
+		pings:  make(map[uint64]*pingWait),
+	}
+	n.work = newClockwork(n.clock)
+	n.in = newInbound(set, n.clock, n.work.wake, &n.events)
+	n.out = newOutbound(set, n.clock, n.work.wake, &n.events, n.view.lookup)
+	n.asks = newRequests(n)
+	return n
+}
+
+// clock is the time since the node was made.
+func (n *Node) clock() time.Duration { return time.Since(n.start) }
+
+// tick does what time demands.
+func (n *Node) tick(now time.Duration) {
+	n.out.tick(now)
+	n.in.tick(now)
+	n.apply(n.view.expire(now))
+	n.work.wake(n.view.due())
+}
+
+// apply does what follows from changes of the roster.
+func (n *Node) apply(changes []change) {
+	for _, c := range changes {
+		switch c.kind {
+		case EventLeft:
+			n.mu.Lock()
+			delete(n.rtts, c.entry.Name)
+			n.mu.Unlock()
+			n.out.peerGone(c.entry.Name)
+			n.asks.gone(c.entry.Name, c.entry.Instance)
+		default:
+			n.out.peerHere(c.entry)
+		}
+		if c.kind == "" || c.entry.Instance == n.instance {
+			continue
+		}
+		n.set.log.Debug("roster", "peer", c.entry.Name, "what", string(c.kind), "reason", c.reason)
+		n.events.publish(Event{Kind: c.kind, Name: c.entry.Name, Reason: c.reason})
+	}
+}
+
+// Name is the node's own name.
+func (n *Node) Name() string { return n.set.Name }
+
+// Mesh is the name of the mesh; of a node that dialled without saying which, the one that answered.
+func (n *Node) Mesh() string {
+	if ref := n.port.Load(); ref != nil {
+		return ref.Welcome().Mesh
+	}
+	return n.set.Mesh
+}
+
+// Relay is the name of the node that is the relay now, perhaps this one; "" while there is none.
+func (n *Node) Relay() string { return n.view.relayName() }
+
+// Addr is the address of the port on which the node listens, as relay or to become it; nil if it does not.
+func (n *Node) Addr() net.Addr {
+	if n.listener == nil {
+		return nil
+	}
+	return n.listener.Addr()
+}
+
+// Done is closed when the node has ended: closed, or put out of the mesh.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err is nil while the node runs; then ErrClosed, or why the mesh put it out for good.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+// Close leaves the mesh at once. What was not acknowledged is given up, and reported by events; what arrived can still be
+// taken. It waits until everything the node started has ended. Closing again does nothing.
+func (n *Node) Close() error {
+	n.finish(ErrClosed, 0)
+	<-n.done
+	return nil
+}
+
+// Shutdown leaves the mesh with care: it refuses what is sent from now on, waits until everything sent so far is acknowledged
+// (or given up), says goodbye, and closes. If this node is the relay, it tells the others first. If ctx ends before
+// everything is acknowledged, it still says goodbye; the error then tells what was not.
+func (n *Node) Shutdown(ctx context.Context) error {
+	select {
+	case <-n.done:
+		return wrapClosed("shutdown", n.Err())
+	default:
+	}
+	n.out.stopAccepting()
+	err := n.out.flush(ctx)
+	n.leaving.Store(true)
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	if ref := n.port.Load(); ref != nil {
+		if ref.Addr() == nil {
+			n.hub.Shutdown(bye, "", nil)
+		} else {
+			ref.Leave(bye)
+		}
+	}
+	n.finish(ErrClosed, leaveGossip)
+	<-n.done
+	if err != nil {
+		return fmt.Errorf("shutdown of %q: %w", n.set.Name, err)
+	}
+	return nil
+}
+
+func wrapClosed(what string, err error) error {
+	if errors.Is(err, ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// finish ends the node with that reason, once, in a goroutine of its own when called by one that it waits for.
+func (n *Node) finish(reason error, leave time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing {
+		return
+	}
+	n.closing = true
+	go n.end(reason, leave) // closes done, for which Close waits
+}
+
+func (n *Node) end(reason error, leave time.Duration) {
+	n.cancel()
+	if ref := n.port.Load(); ref != nil {
+		ref.Close()
+	}
+	n.out.close(reason)
+	if n.hub != nil {
+		n.hub.Close()
+	}
+	if n.listener != nil {
+		n.listener.Close()
+	}
+	if n.disc != nil {
+		n.disc.Close(leave)
+	}
+	n.work.stop()
+	n.asks.close(reason)
+	n.tasks.Wait()
+	n.in.close(reason)
+	n.events.close()
+	n.mu.Lock()
+	n.err = reason
+	n.mu.Unlock()
+	close(n.done)
+}
+
+// task runs f in a goroutine that end waits for.
+func (n *Node) task(f func()) {
+	n.tasks.Add(1)
+	go func() {
+		defer n.tasks.Done()
+		f()
+	}()
+}
+
+// Ready waits until the node is linked; on a server with Connections, until that many others are. The error is ctx's, or
+// why the node ended.
+func (n *Node) Ready(ctx context.Context) error {
+	return n.await(ctx, "ready", func(nodes map[string]listed, linked bool) bool {
+		if !linked || n.set.Connections == 0 {
+			return linked
+		}
+		others := 0
+		for _, l := range nodes {
+			if l.Name != n.set.Name && !l.expected {
+				others++
+			}
+		}
+		return others >= n.set.Connections
+	})
+}
+
+// WaitFor waits until all of these nodes are linked. If ctx ends before, the error wraps ErrNoPeer and says who is missing.
+func (n *Node) WaitFor(ctx context.Context, names ...string) error {
+	var missing []string
+	err := n.await(ctx, "wait", func(nodes map[string]listed, linked bool) bool {
+		missing = missing[:0]
+		for _, name := range names {
+			if l, ok := nodes[name]; !ok || l.expected {
+				missing = append(missing, name)
+			}
+		}
+		return linked && len(missing) == 0
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("wait for %q: %w: %w", missing, ErrNoPeer, ctx.Err())
+	}
+	return err
+}
+
+func (n *Node) await(ctx context.Context, what string, ok func(map[string]listed, bool) bool) error {
+	for {
+		changed, now := n.view.wait(ok)
+		if now {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-n.done:
+			return fmt.Errorf("%s: %w", what, n.Err())
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, ctx.Err())
+		}
+	}
+}
+
+// Peers lists the nodes of the mesh as the relay does, this one included, in the order of their names. Visitors are not
+// among them.
+func (n *Node) Peers() []Peer {
+	entries := n.view.entries()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]Peer, 0, len(entries))
+	for _, e := range entries {
+		p := Peer{
+			Name: e.Name, Role: e.Role, State: e.State, Addr: e.Addr, RTT: n.rtts[e.Name],
+			Tags: e.Tags, Groups: e.Groups, Relay: e.Relay, Self: e.Instance == n.instance,
+		}
+		if ref := n.port.Load(); ref != nil && e.Relay && !p.Self {
+			p.RTT = ref.RTT()
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// Pause stops receiving: what has arrived can be taken, everything that comes from now on is held by its sender, or
+// here, until Resume. The others see that the node is paused. Pausing again does nothing.
+func (n *Node) Pause() error { return n.setPaused(true) }
+
+// Resume starts receiving again, with what was held first.
+func (n *Node) Resume() error { return n.setPaused(false) }
+
+func (n *Node) setPaused(paused bool) error {
+	if err := n.Err(); err != nil {
+		return fmt.Errorf("pause: %w", err)
+	}
+	n.mu.Lock()
+	n.paused = paused
+	n.mu.Unlock()
+	n.in.setPaused(paused)
+	n.sendState()
+	return nil
+}
+
+// Subscribe adds the node to groups: what others send to ToGroup of one of them reaches it, from when they have heard of it.
+func (n *Node) Subscribe(groups ...string) error {
+	for _, g := range groups {
+		if err := codec.CheckName(g); err != nil {
+			return fmt.Errorf("subscribe: %w", err)
+		}
+	}
+	n.mu.Lock()
+	next := append([]string(nil), n.groups...)
+	for _, g := range groups {
+		if !contains(next, g) {
+			next = append(next, g)
+		}
+	}
+	if len(next) > codec.MaxGroups {
+		n.mu.Unlock()
+		return fmt.Errorf("subscribe: %w: a node is in at most %d groups", ErrBadConfig, codec.MaxGroups)
+	}
+	n.groups = next
+	n.mu.Unlock()
+	n.sendState()
+	return nil
+}
+
+// Unsubscribe takes the node out of groups.
+func (n *Node) Unsubscribe(groups ...string) error {
+	n.mu.Lock()
+	var next []string
+	for _, g := range n.groups {
+		if !contains(groups, g) {
+			next = append(next, g)
+		}
+	}
+	n.groups = next
+	n.mu.Unlock()
+	n.sendState()
+	return nil
+}
+
+// sendState tells the relay this node's state, tags and groups.
+func (n *Node) sendState() {
+	ref := n.port.Load()
+	if ref == nil {
+		return
+	}
+	n.mu.Lock()
+	e := codec.Entry{Tags: n.set.Tags, Groups: n.groups}
+	if n.paused {
+		e.State = codec.StatePaused
+	}
+	n.mu.Unlock()
+	ref.Write(codec.AppendUpdateFrames(nil, []codec.Change{{Op: codec.Changed, Entry: e}}), true)
+}

@@ -1,0 +1,461 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ultrasockets/codec"
+	"ultrasockets/relay"
+)
+
+// Steps 2 and 3 of a message's way, the shell: the senders of a node, one for each name, each under its own lock, and
+// the link that they write to. Lock order: outStream.mu, then those inside the port.
+
+const (
+	writeBatch = 32 << 10 // frames are handed to the link in batches of about so many bytes
+	maxStreams = 1 << 16  // names to which messages can be held at the same time
+)
+
+// outbound is safe for concurrent use.
+type outbound struct {
+	// static
+	set     *settings
+	clock   func() time.Duration
+	wake    func(at time.Duration) // asks for a tick at that time
+	events  *events
+	lookup  func(name string) (codec.Entry, bool)
+	require bool // some transform of this node is required: nothing travels to a node whose transforms are unknown
+
+	port atomic.Pointer[portRef]
+
+	mu      sync.Mutex
+	streams map[string]*outStream
+	closed  error
+
+	blockedMu sync.Mutex
+	blocked   []*outStream // the port had no room for them
+}
+
+// portRef makes an interface fit into an atomic pointer.
+type portRef struct{ relay.Port }
+
+// outStream is one sender with its lock and those who wait for it.
+type outStream struct {
+	mu sync.Mutex
+	sender
+	instance  uint64 // of the receiver as the roster says; 0: not known
+	packer    *codec.Packer
+	packErr   error // why there is none
+	packBuf   []byte
+	room      chan struct{} // closed when there is room again; nil: nobody waits
+	flushes   []flushWait
+	failed    []*UndeliveredError // since the last Flush, one for each reason
+	isBlocked bool
+	gone      bool // not in outbound.streams any more: look it up again
+}
+
+type flushWait struct {
+	until uint64 // message number
+	done  chan struct{}
+}
+
+func newOutbound(set *settings, clock func() time.Duration, wake func(time.Duration), ev *events, lookup func(string) (codec.Entry, bool)) *outbound {
+	return &outbound{
+		set: set, clock: clock, wake: wake, events: ev, lookup: lookup,
+		require: set.unpacker.Required() != 0,
+		streams: make(map[string]*outStream),
+	}
+}
+
+// stream is the stream to a name, made at its first use.
+func (o *outbound) stream(to string) (*outStream, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed != nil {
+		return nil, o.closed
+	}
+	s := o.streams[to]
+	if s == nil {
+		if len(o.streams) >= maxStreams {
+			o.dropIdle()
+		}
+		s = &outStream{sender: *newSender(to, o.set.Name, o.set.Retention, o.clock())}
+		if e, ok := o.lookup(to); ok {
+			s.setPeer(o.set.Transforms, e)
+		}
+		o.streams[to] = s
+	}
+	return s, nil
+}
+
+// dropIdle forgets streams that hold nothing: they would begin again with a new number, which is as good.
+func (o *outbound) dropIdle() {
+	for name, s := range o.streams {
+		if s.mu.TryLock() {
+			if s.held() == 0 && len(s.taken) == 0 && len(s.failed) == 0 {
+				s.gone = true
+				delete(o.streams, name)
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+func (s *outStream) setPeer(mine []codec.Transform, e codec.Entry) {
+	s.instance = e.Instance
+	s.paused = e.State == codec.StatePaused
+	s.packer, s.packErr = codec.NewPacker(mine, e.Transforms, e.Required)
+}
+
+// send queues a message, and waits for room until ctx ends.
+func (o *outbound) send(ctx context.Context, to string, m outMessage) error {
+	for {
+		s, err := o.stream(to)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		switch {
+		case s.gone:
+			s.mu.Unlock()
+			continue
+		case s.packErr != nil:
+			defer s.mu.Unlock()
+			return s.packErr
+		case s.bytes == 0 || s.bytes+len(m.data)+messageCost <= o.set.SendBytes:
+			s.push(o.clock(), m)
+			o.pump(s)
+			o.settle(s)
+			return nil
+		}
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room := s.room
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return o.whyNot(ctx, to)
+		}
+	}
+}
+
+// whyNot says why a name did not take what was sent before ctx ended.
+func (o *outbound) whyNot(ctx context.Context, to string) error {
+	switch e, ok := o.lookup(to); {
+	case !ok:
+		return errors.Join(ErrNoPeer, ctx.Err())
+	case e.State == codec.StatePaused:
+		return errors.Join(ErrPaused, ctx.Err())
+	}
+	return ctx.Err()
+}
+
+// link is what the stream's frames may be written to now; nil: nothing.
+func (o *outbound) link(s *outStream) relay.Port {
+	ref := o.port.Load()
+	if ref == nil || o.require && s.packer == nil && s.packErr == nil {
+		return nil
+	}
+	return ref.Port
+}
+
+// pump writes what the window allows. The caller holds s.mu.
+func (o *outbound) pump(s *outStream) {
+	port := o.link(s)
+	if port == nil || s.isBlocked {
+		return
+	}
+	buf := batches.Get().(*[]byte)
+	for {
+		m := s.mark()
+		b := s.transmit(o.clock(), (*buf)[:0], writeBatch, s.pack)
+		*buf = b
+		if len(b) == 0 {
+			break
+		}
+		if !port.Write(b, false) && !o.block(s, port, b) {
+			s.unsend(m)
+			break
+		}
+	}
+	batches.Put(buf)
+}
+
+// batches are buffers for what is handed to the link at once.
+var batches = sync.Pool{New: func() any { b := make([]byte, 0, writeBatch+codec.MaxFrame); return &b }}
+
+// block notes that the link had no room for the stream. It tries once more then, lest room came in between unnoticed.
+func (o *outbound) block(s *outStream, port relay.Port, b []byte) bool {
+	s.isBlocked = true
+	o.blockedMu.Lock()
+	o.blocked = append(o.blocked, s)
+	o.blockedMu.Unlock()
+	if !port.Write(b, false) {
+		return false
+	}
+	s.isBlocked = false
+	return true
+}
+
+// writable goes on with the streams for which the link had no room, in the order in which they came.
+func (o *outbound) writable() {
+	o.blockedMu.Lock()
+	list := o.blocked
+	o.blocked = nil
+	o.blockedMu.Unlock()
+	for _, s := range list {
+		s.mu.Lock()
+		s.isBlocked = false
+		o.pump(s)
+		o.settle(s)
+	}
+}
+
+// pack packs a payload for the stream's receiver; plain while that is not known.
+func (s *outStream) pack(src []byte) ([]byte, uint8, error) {
+	if s.packer == nil {
+		return src, 0, s.packErr
+	}
+	out, packing, err := s.packer.Pack(s.packBuf, src)
+	if err == nil && packing != 0 {
+		s.packBuf = out[:0]
+	}
+	return out, packing, err
+}
+
+// settle tells everybody what changed, unlocks s, and asks for the next tick.
+func (o *outbound) settle(s *outStream) {
+	at := s.deadline()
+	if s.room != nil && (s.bytes < o.set.SendBytes/2 || s.gone) {
+		close(s.room)
+		s.room = nil
+	}
+	for len(s.flushes) > 0 && s.flushes[0].until <= s.headN {
+		close(s.flushes[0].done)
+		s.flushes = s.flushes[1:]
+	}
+	given := s.given
+	s.given = nil
+	var lost []*UndeliveredError
+	for _, g := range given {
+		lost = addUndelivered(lost, s.to, g)
+		if g.receipt == nil { // else its caller is told
+			s.failed = addUndelivered(s.failed, s.to, g)
+		}
+	}
+	s.mu.Unlock()
+	o.wake(at)
+	for _, g := range given {
+		if g.receipt != nil {
+			g.receipt.finish(g.reason)
+		}
+	}
+	for _, e := range lost {
+		o.set.log.Warn("messages undelivered", "peer", e.To, "count", e.Count, "unsent", e.Unsent, "err", e.Reason)
+		o.events.publish(Event{Kind: EventUndelivered, Name: e.To, Count: e.Count, Reason: e.Reason.Error(), Err: e})
+	}
+}
+
+func addUndelivered(list []*UndeliveredError, to string, g givenUp) []*UndeliveredError {
+	unsent := 0
+	if g.unsent {
+		unsent = 1
+	}
+	for _, e := range list {
+		if errors.Is(g.reason, e.Reason) {
+			e.Count++
+			e.Unsent += unsent
+			return list
+		}
+	}
+	return append(list, &UndeliveredError{To: to, Count: 1, Unsent: unsent, Reason: g.reason})
+}
+
+// each calls f for every stream, with its lock held; f must not unlock it. What f changed is settled, and what the
+// window then allows is written.
+func (o *outbound) each(f func(s *outStream)) {
+	o.mu.Lock()
+	all := make([]*outStream, 0, len(o.streams))
+	for _, s := range o.streams {
+		all = append(all, s)
+	}
+	o.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		f(s)
+		o.pump(s)
+		o.settle(s)
+	}
+}
+
+// one does the same for the stream to one name, if there is one.
+func (o *outbound) one(to string, f func(s *outStream)) {
+	o.mu.Lock()
+	s := o.streams[to]
+	o.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	f(s)
+	o.pump(s)
+	o.settle(s)
+}
+
+// setPort changes the link that everything is written to; nil: there is none at the moment.
+func (o *outbound) setPort(p relay.Port) {
+	if p == nil {
+		o.port.Store(nil)
+		return
+	}
+	o.port.Store(&portRef{p})
+	o.blockedMu.Lock()
+	o.blocked = nil
+	o.blockedMu.Unlock()
+	o.each(func(s *outStream) {
+		s.isBlocked = false
+		s.linkChanged(o.clock())
+	})
+}
+
+// peerHere tells that a node of that name is linked, and what it takes.
+func (o *outbound) peerHere(e codec.Entry) {
+	o.one(e.Name, func(s *outStream) {
+		restarted, wasAbsent := s.instance != 0 && s.instance != e.Instance, s.absent
+		s.setPeer(o.set.Transforms, e)
+		if restarted || wasAbsent {
+			s.linkChanged(o.clock())
+		}
+	})
+}
+
+// peerGone tells that no node of that name is linked any more.
+func (o *outbound) peerGone(name string) {
+	o.one(name, func(s *outStream) { s.setAbsent(o.clock()) })
+}
+
+// answer takes an Ack, Reset or Unreachable.
+func (o *outbound) answer(f codec.Raw) {
+	o.mu.Lock()
+	s := o.streams[string(f.From())]
+	o.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	if f.Stream() == s.id {
+		s.takeAnswer(o.clock(), f)
+		o.pump(s)
+	}
+	o.settle(s)
+}
+
+func (s *outStream) takeAnswer(now time.Duration, f codec.Raw) {
+	switch f.Kind() {
+	case codec.KindAck:
+		if a, err := codec.ParseAck(f.Payload()); err == nil {
+			s.onAck(now, f.Seq(), a)
+		}
+	case codec.KindReset:
+		if r, err := codec.ParseReset(f.Payload()); err == nil {
+			s.onReset(now, f.Seq(), r.Known)
+		}
+	case codec.KindUnreachable:
+		u, err := codec.ParseUnreachable(f.Payload())
+		if err != nil {
+			return
+		}
+		switch u.Reason {
+		case codec.Absent:
+			s.setAbsent(now)
+		case codec.Busy:
+			s.onBusy(now, f.Seq())
+		case codec.TooLarge:
+			s.onRefused(now, f.Seq(), ErrTooLarge)
+		case codec.Unsupported:
+			s.onRefused(now, f.Seq(), ErrUnsupported)
+		}
+	}
+}
+
+// tick does what time demands, for all streams. Each asks for its next tick.
+func (o *outbound) tick(now time.Duration) {
+	o.each(func(s *outStream) {
+		port := o.link(s)
+		buf := batches.Get().(*[]byte)
+		if b := s.tick(now, port != nil, (*buf)[:0], s.pack); len(b) > 0 {
+			port.Write(b, true) // one frame at most; with the reserve, for it is what unsticks a stream
+		}
+		batches.Put(buf)
+	})
+}
+
+// flush waits until everything queued now is acknowledged or given up, and gives what was given up since the last flush.
+func (o *outbound) flush(ctx context.Context) error {
+	o.mu.Lock()
+	all := make([]*outStream, 0, len(o.streams))
+	for _, s := range o.streams {
+		all = append(all, s)
+	}
+	o.mu.Unlock()
+	var waits []chan struct{}
+	for _, s := range all {
+		s.mu.Lock()
+		if s.held() > 0 {
+			s.queue[len(s.queue)-1].ackNow = true
+			w := flushWait{until: s.tailN(), done: make(chan struct{})}
+			s.flushes = append(s.flushes, w)
+			waits = append(waits, w.done)
+		}
+		s.mu.Unlock()
+	}
+	var errs []error
+	for _, w := range waits {
+		select {
+		case <-w:
+			continue
+		case <-ctx.Done():
+			errs = append(errs, ctx.Err())
+		}
+		break
+	}
+	for _, s := range all {
+		s.mu.Lock()
+		for _, e := range s.failed {
+			errs = append(errs, e)
+		}
+		s.failed = nil
+		if n := s.held(); n > 0 && ctx.Err() != nil {
+			errs = append(errs, fmt.Errorf("%d messages to %q are not acknowledged: %w", n, s.to, o.whyNot(ctx, s.to)))
+		}
+		s.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// stopAccepting refuses what is sent from now on.
+func (o *outbound) stopAccepting() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed == nil {
+		o.closed = ErrClosed
+	}
+}
+
+// close gives everything up.
+func (o *outbound) close(reason error) {
+	o.mu.Lock()
+	o.closed = reason
+	o.mu.Unlock()
+	o.setPort(nil)
+	o.each(func(s *outStream) {
+		s.giveUpAll(o.clock(), reason)
+		s.gone = true
+	})
+}

@@ -1,0 +1,37 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"iter"
+)
+
+// All is the n of Get for everything there is.
+const All = -1
+
+// Get takes up to n messages from the inbox, newest first, without waiting; n < 0 (All): all there are. It gives nil when
+// there is none. Get, Receive and Messages take from one inbox: each message goes to one of them, once.
+func (n *Node) Get(count int) []Message { return n.in.get(count) }
+
+// Receive takes the oldest message from the inbox, and waits for one if there is none. The error is ctx's, or the node's
+// once it has ended and the inbox is empty.
+func (n *Node) Receive(ctx context.Context) (Message, error) {
+	m, err := n.in.receive(ctx)
+	if err != nil {
+		return Message{}, fmt.Errorf("receive: %w", err)
+	}
+	return m, nil
+}
+
+// Messages takes messages from the inbox as they come, oldest first, until ctx or the node ends. Breaking out of the loop
+// leaves the rest where they are.
+func (n *Node) Messages(ctx context.Context) iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		for {
+			m, err := n.in.receive(ctx)
+			if err != nil || !yield(m) {
+				return
+			}
+		}
+	}
+}

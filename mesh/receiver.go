@@ -1,0 +1,169 @@
+package mesh
+
+import (
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// Step 7 of a message's way: the receiving end of the stream from one source name. Pure: no goroutine, no clock, no
+// lock. The rules are those of codec/WIRE.md, section 6.
+
+// receiver is the receiving end of a stream. Not safe for concurrent use: inbound holds the lock.
+type receiver struct {
+	// static
+	from     string
+	overhead int // bytes of a frame beside its payload
+
+	// the stream
+	known     bool
+	stream    uint32
+	expected  uint32
+	half      []byte // what has arrived of a message that goes on
+	lastFrame time.Duration
+
+	// the window granted from expected on
+	window  int  // what is left of it
+	told    int  // the window in the last Ack
+	starved bool // is in intake.starved
+	active  bool // has a share of the windows
+
+	// answers due
+	dirty        bool // is in intake.dirty
+	ackNow       bool
+	ackDue       bool
+	resetDue     bool
+	resetSent    bool // since the last frame taken or repeated: no more
+	resetKnown   bool
+	resetStream  uint32
+	refusal      codec.UnreachableReason // 0: none
+	refusedSeq   uint32
+	lastGroup    string // as of the last message to a group: saves an allocation
+	waiting      []waitingMessage
+	firstWaiting uint64 // number of waiting[0] since the receiver exists
+	taken        uint32
+}
+
+// waitingMessage is a complete message that the application has not taken, or has taken before an older one.
+type waitingMessage struct {
+	end    uint32 // number after its last frame
+	ackNow bool
+	taken  bool
+}
+
+// check decides by stream and number whether the receiver takes a frame, and notes the answer that is due if not.
+// A first frame that is not a repeat ends what is half received: the caller drops that.
+// room tells whether the inbox can take the frame. missed is the number of frames that the sender gave up before this one.
+func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, missed uint32) {
+	stream, seq := f.Stream(), f.Seq()
+	first := f.Flags()&codec.FlagFirst != 0
+	r.lastFrame = now
+	switch {
+	case !r.known || stream != r.stream:
+		if !first {
+			r.askReset(stream, false)
+			return false, 0
+		}
+		r.begin(stream, seq)
+	case seq == r.expected:
+	case codec.Less(seq, r.expected):
+		r.ackNow, r.resetSent = true, false
+		return false, 0
+	case !first:
+		r.askReset(stream, true)
+		return false, 0
+	default:
+		missed = seq - r.expected
+		r.skipTo(seq)
+	}
+	if !room {
+		r.ackNow = true
+		return false, missed
+	}
+	r.resetSent = false
+	return true, missed
+}
+
+// begin replaces the stream by another. What the old one brought and the application has not taken stays in the inbox.
+func (r *receiver) begin(stream, seq uint32) {
+	r.known, r.stream, r.expected, r.taken = true, stream, seq, seq
+	r.firstWaiting += uint64(len(r.waiting))
+	r.waiting = nil
+	r.resetDue, r.resetSent, r.refusal = false, false, 0
+}
+
+// skipTo goes on at seq: all before was given up by the sender.
+func (r *receiver) skipTo(seq uint32) {
+	r.expected = seq
+	if len(r.waiting) == 0 {
+		r.taken = seq
+	}
+}
+
+func (r *receiver) askReset(stream uint32, known bool) {
+	if r.resetSent && stream == r.resetStream {
+		return
+	}
+	r.resetDue, r.resetStream, r.resetKnown = true, stream, known
+}
+
+// ackSoon notes that a frame was taken.
+func (r *receiver) ackSoon(flags codec.Flags) {
+	r.ackDue = true
+	r.ackNow = r.ackNow || flags&codec.FlagAckNow != 0
+}
+
+// complete notes that a whole message goes to the inbox, and gives its number.
+func (r *receiver) complete(ackNow bool) uint64 {
+	r.waiting = append(r.waiting, waitingMessage{end: r.expected, ackNow: ackNow})
+	return r.firstWaiting + uint64(len(r.waiting)) - 1
+}
+
+// take notes that the application took message n, and tells whether an answer should say so at once, or soon.
+func (r *receiver) take(n uint64) (now, soon bool) {
+	if n < r.firstWaiting {
+		return false, false // of a stream that was replaced
+	}
+	r.waiting[n-r.firstWaiting].taken = true
+	i := 0
+	for ; i < len(r.waiting) && r.waiting[i].taken; i++ {
+		r.taken = r.waiting[i].end
+		now = now || r.waiting[i].ackNow
+	}
+	if i == 0 {
+		return false, false
+	}
+	r.waiting = r.waiting[i:]
+	r.firstWaiting += uint64(i)
+	if len(r.waiting) == 0 {
+		r.waiting = nil
+		r.taken = r.expected // also past a message that is only half here: none ends before
+	}
+	return now, true
+}
+
+// appendAnswers appends the Reset and the Unreachable that are due.
+func (r *receiver) appendAnswers(dst []byte, me string) []byte {
+	if r.resetDue {
+		r.resetDue, r.resetSent = false, true
+		body := codec.Reset{Known: r.resetKnown}
+		f := codec.Frame{Kind: codec.KindReset, To: r.from, From: me, Stream: r.resetStream, Seq: r.expected, Payload: body.Append(nil)}
+		dst = f.Append(dst)
+	}
+	if r.refusal != 0 {
+		body := codec.Unreachable{Reason: r.refusal}
+		f := codec.Frame{Kind: codec.KindUnreachable, To: r.from, From: me, Stream: r.stream, Seq: r.refusedSeq, Payload: body.Append(nil)}
+		dst = f.Append(dst)
+		r.refusal = 0
+	}
+	return dst
+}
+
+func (r *receiver) appendAck(dst []byte, me string, window, messages int) []byte {
+	r.ackNow, r.ackDue = false, false
+	r.told, r.window = window, window
+	var body [codec.AckSize]byte
+	a := codec.Ack{Window: uint32(window), Messages: uint32(messages), Taken: r.taken}
+	f := codec.Frame{Kind: codec.KindAck, To: r.from, From: me, Stream: r.stream, Seq: r.expected, Payload: a.Append(body[:0])}
+	return f.Append(dst)
+}

@@ -1,0 +1,270 @@
+package mesh
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"ultrasockets/codec"
+)
+
+// Requests: a message with 8 bytes before the item, by which its reply is known. They travel on the ordinary streams,
+// so their order and guarantees are the same.
+
+const (
+	maxHandlers   = 64 // requests handled at a time; more wait, and count as in the inbox
+	replyResult   = 0
+	replyError    = 1
+	replyUnserved = 2
+)
+
+// Handler answers a request; what it returns, any value that Send takes, is the reply. Its error reaches the requester as
+// a *RemoteError. ctx ends with the node.
+type Handler func(ctx context.Context, request Message) (any, error)
+
+// requests are those of others that wait for the handler or are being handled, and the own ones that wait for replies.
+// Safe for concurrent use.
+type requests struct {
+	n      *Node
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	handler Handler
+	running int
+	queue   []request
+	serial  uint64
+	waiting map[uint64]*asked
+	closed  error
+}
+
+// asked is a request of this node without a reply so far.
+type asked struct {
+	to       string
+	instance uint64 // whom it was sent to; 0: not known
+	done     chan struct{}
+	reply    reply
+	err      error
+}
+
+func newRequests(n *Node) *requests {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &requests{n: n, ctx: ctx, cancel: cancel, waiting: make(map[uint64]*asked)}
+}
+
+// Handle registers the handler of requests to this node, in place of an earlier one; nil: none, requests then fail with
+// ErrNoHandler. Up to 64 run at a time, each in a goroutine of its own. Requests never reach the inbox.
+func (n *Node) Handle(h Handler) {
+	n.asks.mu.Lock()
+	defer n.asks.mu.Unlock()
+	n.asks.handler = h
+}
+
+// Request sends a value to a node and waits for the reply of its handler. It is handled at most once, also when the relay
+// changes meanwhile. Errors: ErrNoPeer at once if the name is neither here nor expected back, ErrNoHandler, a *RemoteError
+// from the handler, ErrOutcomeUnknown if the receiver restarts or is lost meanwhile, ctx's error (the request may still be
+// handled), and those of Send.
+func (n *Node) Request(ctx context.Context, to string, value any) (Message, error) {
+	m, err := n.asks.request(ctx, to, value)
+	if err != nil {
+		return Message{}, fmt.Errorf("request to %q: %w", to, err)
+	}
+	return m, nil
+}
+
+func (q *requests) request(ctx context.Context, to string, value any) (Message, error) {
+	n := q.n
+	if err := codec.CheckName(to); err != nil {
+		return Message{}, err
+	}
+	if !n.view.expected(to) {
+		return Message{}, n.noPeer(to)
+	}
+	a := &asked{to: to, done: make(chan struct{})}
+	if e, here := n.view.lookup(to); here {
+		a.instance = e.Instance
+	}
+	q.mu.Lock()
+	if q.closed != nil {
+		q.mu.Unlock()
+		return Message{}, q.closed
+	}
+	q.serial++
+	id := q.serial
+	q.waiting[id] = a
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		delete(q.waiting, id)
+		q.mu.Unlock()
+	}()
+	data, err := codec.AppendValue(binary.BigEndian.AppendUint64(nil, id), value)
+	if err != nil {
+		return Message{}, err
+	}
+	if len(data) > n.set.MaxMessage {
+		return Message{}, fmt.Errorf("%w (%d bytes, MaxMessage is %d)", ErrTooLarge, len(data), n.set.MaxMessage)
+	}
+	m := outMessage{data: data, flags: codec.FlagRequest, ackNow: true}
+	if to == n.set.Name {
+		r := request{item: item{Message: Message{From: to, To: to, data: data[8:]}}}
+		copy(r.id[:], data)
+		q.serve(r)
+	} else if m.receipt = newReceipt(false); true {
+		if err := n.out.send(ctx, to, m); err != nil {
+			return Message{}, err
+		}
+	}
+	return q.await(ctx, a, m.receipt)
+}
+
+// await waits for the reply; lost tells if the request itself is given up.
+func (q *requests) await(ctx context.Context, a *asked, lost *receipt) (Message, error) {
+	var given chan struct{}
+	if lost != nil {
+		given = lost.done
+	}
+	for {
+		select {
+		case <-a.done:
+			return a.outcome()
+		case <-given:
+			if lost.err != nil {
+				return Message{}, lost.err
+			}
+			given = nil
+		case <-ctx.Done():
+			return Message{}, q.n.out.whyNot(ctx, a.to)
+		}
+	}
+}
+
+func (a *asked) outcome() (Message, error) {
+	if a.err != nil {
+		return Message{}, a.err
+	}
+	m := Message{From: a.to, data: a.reply.body}
+	switch a.reply.status {
+	case replyResult:
+		return m, nil
+	case replyUnserved:
+		return Message{}, ErrNoHandler
+	}
+	return Message{}, &RemoteError{From: a.to, Text: m.Text()}
+}
+
+// serve takes a request of another node.
+func (q *requests) serve(r request) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed != nil {
+		return
+	}
+	if q.running >= maxHandlers {
+		q.queue = append(q.queue, r) // bounded by InboxBytes: it counts until it is handled
+		return
+	}
+	q.running++
+	q.n.task(func() { q.work(r) })
+}
+
+// work handles requests until none waits.
+func (q *requests) work(r request) {
+	for {
+		q.handle(r)
+		q.mu.Lock()
+		if len(q.queue) == 0 || q.closed != nil {
+			q.running--
+			q.mu.Unlock()
+			return
+		}
+		r = q.queue[0]
+		q.queue = q.queue[1:]
+		q.mu.Unlock()
+	}
+}
+
+func (q *requests) handle(r request) {
+	n := q.n
+	n.in.handled(r.item)
+	q.mu.Lock()
+	h := q.handler
+	q.mu.Unlock()
+	status, value := byte(replyUnserved), any(ErrNoHandler.Error())
+	if h != nil {
+		result, err := callHandler(q.ctx, h, r.Message)
+		status, value = replyResult, result
+		if err != nil {
+			status, value = replyError, err.Error()
+		}
+	}
+	head := append(r.id[:len(r.id):len(r.id)], status)
+	data, err := codec.AppendValue(head, value)
+	if err == nil && len(data) > n.set.MaxMessage {
+		err = ErrTooLarge
+	}
+	if err != nil {
+		head[8] = replyError
+		data, _ = codec.AppendValue(head, fmt.Sprintf("the handler's result cannot be sent: %v", err))
+	}
+	if r.From == n.set.Name {
+		q.replied(reply{from: r.From, id: r.id, status: data[8], body: data[9:]})
+		return
+	}
+	if err := n.out.send(q.ctx, r.From, outMessage{data: data, flags: codec.FlagReply, ackNow: true}); err != nil {
+		n.set.log.Debug("reply not sent", "peer", r.From, "err", err)
+	}
+}
+
+// callHandler turns a panic into an error: one bad request must not end the program.
+func callHandler(ctx context.Context, h Handler, m Message) (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = nil, fmt.Errorf("the handler panicked: %v", p)
+		}
+	}()
+	return h(ctx, m)
+}
+
+// replied takes the reply to a request of this node.
+func (q *requests) replied(r reply) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	id := binary.BigEndian.Uint64(r.id[:])
+	a := q.waiting[id]
+	if a == nil || a.to != r.from {
+		return
+	}
+	a.reply = r
+	q.settle(id, a, nil)
+}
+
+func (q *requests) settle(id uint64, a *asked, err error) {
+	a.err = err
+	delete(q.waiting, id)
+	close(a.done)
+}
+
+// gone tells that an instance of that name is gone: who has not replied by now never will.
+func (q *requests) gone(name string, instance uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, a := range q.waiting {
+		if a.to == name && (a.instance == instance || a.instance == 0) {
+			q.settle(id, a, ErrOutcomeUnknown)
+		}
+	}
+}
+
+// close ends all requests. Handlers are told by their ctx; the node waits for them.
+func (q *requests) close(reason error) {
+	q.cancel()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = reason
+	q.queue = nil
+	for id, a := range q.waiting {
+		q.settle(id, a, reason)
+	}
+}

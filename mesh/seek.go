@@ -1,0 +1,492 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"ultrasockets/codec"
+	"ultrasockets/discovery"
+	"ultrasockets/relay"
+)
+
+// How a node without a relay gets one: it dials what may lead to the relay, asks the best candidate to become it, and
+// becomes it when the rules of election.go say so. One seek runs at a time; it belongs to the goroutine of uplink.run,
+// and so does all its state, but for turn.
+
+const (
+	settleMDNS     = 900 * time.Millisecond // a newcomer on a network with multicast looks for a relay for so long …
+	settleSeeds    = time.Second            // … and with seeds alone at most so long, until each has been tried
+	settleResigned = 2 * time.Second        // and one that gave its reign to a better relay, for so long
+	relayRetry     = 500 * time.Millisecond // an orphan that hears nothing from its relay's port asks others after this
+	orphanFor      = 10 * time.Second       // an orphan that finds nobody to agree with is a newcomer then
+	failedFor      = 3 * time.Second        // a candidate that could not be reached is not asked again for so long
+	refusedFor     = 4 * time.Second        // a name or place that is taken may become free for so long
+	turnFor        = 250 * time.Millisecond // a Hello that is not answered gives way to another after this
+	stagger        = 100 * time.Millisecond // between the addresses of one target
+	maxDials       = 16                     // targets dialled at a time
+	maxTargets     = 256                    // targets remembered
+)
+
+// targetKind is why a target is dialled: the order is that of their standing.
+type targetKind uint8
+
+const (
+	targetRelay     targetKind = iota // said to be the relay, or is the host name given
+	targetSeed                        // configured by the user
+	targetCandidate                   // asked to become the relay
+)
+
+// target is one place to dial. It is owned by the seek; running dials have their own copies.
+type target struct {
+	key    string
+	kind   targetKind
+	addrs  []string
+	wanted bool // in this round
+	busy   bool
+	next   time.Duration // when to dial (again)
+	wait   time.Duration // the pause after the next failure
+	failed time.Duration // when it last failed; 0 never
+	tried  bool
+	err    error
+}
+
+type dialled struct {
+	key  string
+	link *relay.Link
+	err  error
+}
+
+type seek struct {
+	u       *uplink
+	ctx     context.Context
+	started time.Duration
+	orphan  bool
+	results chan dialled
+	dials   sync.WaitGroup
+	targets map[string]*target
+	turn    turn
+
+	refusal   error         // the last that is not to be mended by another try
+	refusedAt time.Duration // when that was first said
+}
+
+// seek finds the relay, or becomes it. It returns when there is a port, when the mesh has refused this node for good,
+// or when ctx ends, with the best explanation there is.
+func (u *uplink) seek(ctx context.Context) (relay.Port, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &seek{
+		u: u, ctx: ctx, started: u.clock(), orphan: u.lost != "",
+		results: make(chan dialled), targets: make(map[string]*target),
+	}
+	defer s.stop(cancel)
+	for {
+		s.plan()
+		s.dialDue()
+		if err := s.refusedForGood(); err != nil {
+			return nil, err
+		}
+		if why, ok := s.standing().promote(); ok {
+			return u.reign(why)
+		}
+		wait := time.NewTimer(s.nextLook())
+		select {
+		case r := <-s.results:
+			if port := s.result(r); port != nil {
+				wait.Stop()
+				return port, nil
+			}
+		case <-u.discovered():
+		case <-u.voted():
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return nil, s.explain()
+		}
+		wait.Stop()
+	}
+}
+
+// stop ends all dials; a link that comes too late is closed.
+func (s *seek) stop(cancel context.CancelFunc) {
+	cancel()
+	go func() { // ends with the last dial; the loop below waits for that
+		s.dials.Wait()
+		close(s.results)
+	}()
+	for r := range s.results {
+		if r.link != nil {
+			r.link.Close()
+		}
+	}
+}
+
+func (s *seek) elapsed() time.Duration { return s.u.clock() - s.started }
+
+// plan notes everything that is worth dialling now.
+func (s *seek) plan() {
+	if s.orphan && s.elapsed() > orphanFor {
+		s.orphan = false
+	}
+	for _, t := range s.targets {
+		t.wanted = false
+	}
+	u := s.u
+	for _, addrs := range u.referrals {
+		s.want(targetRelay, addrs)
+	}
+	if u.hostname != "" {
+		s.want(targetRelay, []string{u.hostname})
+	}
+	if s.orphan && !u.lostForGood && len(u.lostAddrs) > 0 {
+		s.want(targetRelay, u.lostAddrs)
+	}
+	nodes := u.nodes()
+	for _, n := range nodes {
+		if n.Meta.Relay && n.State != discovery.Gone {
+			s.want(targetRelay, addrStrings(n.Addrs))
+		}
+	}
+	if !s.orphan || s.elapsed() > 2*time.Second {
+		for _, seed := range u.set.Seeds {
+			s.want(targetSeed, []string{seed})
+		}
+	}
+	if best, self := s.bestCandidate(nodes); best != nil && !self && s.mayAsk() {
+		s.want(targetCandidate, best.addrs)
+	}
+	for key, t := range s.targets {
+		if !t.wanted && !t.busy && len(s.targets) > maxTargets {
+			delete(s.targets, key)
+		}
+	}
+}
+
+func (s *seek) want(kind targetKind, addrs []string) {
+	addrs = s.u.notOwn(addrs)
+	if len(addrs) == 0 {
+		return
+	}
+	key := addrs[0]
+	t := s.targets[key]
+	if t == nil {
+		t = &target{key: key, kind: kind, wait: 50 * time.Millisecond}
+		s.targets[key] = t
+	}
+	if !t.wanted || kind < t.kind {
+		t.kind = kind
+	}
+	t.wanted, t.addrs = true, addrs
+}
+
+// mayAsk tells whether it is time to ask a candidate: an orphan first dials its relay again.
+func (s *seek) mayAsk() bool { return !s.orphan || s.relayTried() }
+
+// relayTried tells whether the lost relay was dialled again in vain, or said itself that it goes.
+func (s *seek) relayTried() bool {
+	if s.u.lostForGood || len(s.u.lostAddrs) == 0 || s.elapsed() > relayRetry {
+		return true
+	}
+	t := s.targets[s.u.lostAddrs[0]]
+	return t != nil && t.tried
+}
+
+// bestCandidate is the first in rank that has not failed lately; self tells that it is this node.
+func (s *seek) bestCandidate(nodes []discovery.Node) (best *candidate, self bool) {
+	list := s.u.candidates(s.orphan, nodes)
+	for i, c := range list {
+		if c.instance == s.u.hello.Instance {
+			return &list[i], true
+		}
+		if t := s.targets[c.addrs[0]]; t == nil || t.failed == 0 || s.u.clock()-t.failed > failedFor {
+			return &list[i], false
+		}
+	}
+	return nil, false
+}
+
+func (s *seek) standing() standing {
+	u := s.u
+	st := standing{eligible: u.eligible(), server: u.set.Role == RoleServer, orphan: s.orphan}
+	if !st.eligible {
+		return st
+	}
+	nodes := u.nodes()
+	_, st.best = s.bestCandidate(nodes)
+	if !s.orphan {
+		st.settled = s.settled()
+		return st
+	}
+	st.tried = s.relayTried()
+	voters := electorate(u.lastRoster)
+	st.electorate = len(voters)
+	st.votes = 1
+	for _, h := range u.hub.Votes() {
+		if voters[h.Instance] && h.Instance != u.hello.Instance {
+			st.votes++
+		}
+	}
+	st.relayDead = u.lostForGood || slices.ContainsFunc(nodes, func(n discovery.Node) bool {
+		return n.Instance == u.lostInstance && n.State == discovery.Gone
+	})
+	if len(u.lostAddrs) > 0 {
+		t := s.targets[u.lostAddrs[0]]
+		st.relayRefuses = t != nil && t.tried && isRefused(t.err)
+	}
+	return st
+}
+
+// settled tells whether a newcomer has looked long enough to conclude that there is no relay.
+func (s *seek) settled() bool {
+	u := s.u
+	wait := time.Duration(0)
+	switch {
+	case u.resigned:
+		wait = settleResigned
+	case u.disc != nil && !u.set.NoMDNS && !u.multicastFails():
+		wait = settleMDNS
+	case len(u.set.Seeds) > 0:
+		wait = settleSeeds
+		if !slices.ContainsFunc(u.set.Seeds, func(seed string) bool { t := s.targets[seed]; return t != nil && !t.tried }) {
+			wait = 0
+		}
+	}
+	if s.elapsed() < wait {
+		return false
+	}
+	// Somebody who is said to be the relay is being dialled: that decides, within reason.
+	for _, t := range s.targets {
+		if t.wanted && t.busy && t.kind == targetRelay && s.elapsed() < wait+time.Second {
+			return false
+		}
+	}
+	return true
+}
+
+// dialDue starts the dials that are due.
+func (s *seek) dialDue() {
+	busy := 0
+	for _, t := range s.targets {
+		if t.busy {
+			busy++
+		}
+	}
+	for _, t := range s.targets {
+		if !t.wanted || t.busy || s.u.clock() < t.next || busy >= maxDials {
+			continue
+		}
+		t.busy = true
+		busy++
+		s.dials.Add(1)
+		go s.dial(t.key, t.addrs) // stop waits for it
+	}
+}
+
+// dial runs in a goroutine of its own.
+func (s *seek) dial(key string, addrs []string) {
+	defer s.dials.Done()
+	ctx, cancel := context.WithTimeout(s.ctx, 6*time.Second)
+	defer cancel()
+	leave := func() {}
+	cfg := s.u.dialConfig()
+	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		leave() // an earlier try, which was told to wait
+		conn, err := dialAny(ctx, network, addrs)
+		if err != nil {
+			return nil, err
+		}
+		// Two Hellos with one token under way to one relay would throw each other out: one at a time.
+		if leave, err = s.turn.take(ctx, cancel); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
+	}
+	link, err := relay.Dial(ctx, addrs[0], cfg)
+	leave()
+	s.results <- dialled{key, link, err}
+}
+
+// result takes the outcome of a dial.
+func (s *seek) result(r dialled) relay.Port {
+	t := s.targets[r.key]
+	t.busy, t.tried, t.err = false, true, r.err
+	if r.err == nil {
+		s.u.lastDialled = t.addrs
+		return r.link
+	}
+	now := s.u.clock()
+	t.next = now + t.wait
+	t.wait = min(2*t.wait, time.Second)
+	s.u.set.log.Debug("dial failed", "addr", r.key, "err", r.err)
+	if errors.Is(r.err, context.Canceled) && s.ctx.Err() == nil {
+		return nil // gave its turn to another
+	}
+	var refusal *codec.Refusal
+	if !errors.As(r.err, &refusal) {
+		t.failed = now
+		s.noteRefusal(t, refusalError(r.err))
+		return nil
+	}
+	switch refusal.Code {
+	case codec.RefuseNotRelay:
+		if len(refusal.Addrs) == 0 {
+			t.failed = now
+		} else {
+			s.u.refer(refusal.Addrs)
+		}
+	case codec.RefuseNotNow:
+	default:
+		t.failed = now
+		s.noteRefusal(t, refusalError(r.err))
+	}
+	return nil
+}
+
+// noteRefusal remembers an error that another try may not mend.
+func (s *seek) noteRefusal(t *target, err error) {
+	for _, e := range []error{ErrNameTaken, ErrMeshFull, ErrWrongMesh, ErrWrongSecret, ErrVersion, ErrNotARelay, ErrBadName, ErrNotAdmitted, ErrBadHello} {
+		if errors.Is(err, e) {
+			if !errors.Is(s.refusal, e) {
+				s.refusedAt = s.u.clock()
+			}
+			s.refusal = fmt.Errorf("%s: %w", t.key, err)
+			return
+		}
+	}
+}
+
+// refusedForGood tells when to give up. What a stranger said who was found by multicast counts only while this node has
+// never been in the mesh, and only once nobody better was found in the time that a newcomer looks.
+func (s *seek) refusedForGood() error {
+	if s.refusal == nil {
+		return nil
+	}
+	since := s.u.clock() - s.refusedAt
+	switch {
+	case errors.Is(s.refusal, ErrNameTaken), errors.Is(s.refusal, ErrMeshFull):
+		if since < refusedFor {
+			return nil
+		}
+	case errors.Is(s.refusal, ErrBadName), errors.Is(s.refusal, ErrNotAdmitted), errors.Is(s.refusal, ErrBadHello):
+	default:
+		if s.u.wasLinked || s.u.set.Role == RoleServer || s.u.hostname == "" && since < settleMDNS {
+			return nil
+		}
+	}
+	return s.refusal
+}
+
+// explain says why ctx ended before there was a relay.
+func (s *seek) explain() error {
+	err := s.refusal
+	if err == nil {
+		err = ErrNoRelay
+		for _, t := range s.targets {
+			if t.err != nil && !errors.Is(t.err, context.Canceled) {
+				err = fmt.Errorf("%w; %s: %w", ErrNoRelay, t.key, t.err)
+			}
+		}
+	}
+	return errors.Join(err, s.ctx.Err())
+}
+
+// nextLook is how long nothing needs to be done unless something happens.
+func (s *seek) nextLook() time.Duration {
+	wait := 200 * time.Millisecond
+	for _, t := range s.targets {
+		if t.wanted && !t.busy {
+			wait = min(wait, t.next-s.u.clock())
+		}
+	}
+	return max(wait, 5*time.Millisecond)
+}
+
+// turn lets one Hello at a time wait for its answer. Who waits for too long for that makes the other give way.
+type turn struct {
+	mu     sync.Mutex
+	holder *turnHolder
+}
+
+type turnHolder struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// take waits for the turn. The function it returns gives it back; cancel is called if another takes it away.
+func (t *turn) take(ctx context.Context, cancel context.CancelFunc) (leave func(), err error) {
+	me := &turnHolder{cancel, make(chan struct{})}
+	patience := time.NewTimer(turnFor)
+	defer patience.Stop()
+	for {
+		t.mu.Lock()
+		other := t.holder
+		if other == nil {
+			t.holder = me
+		}
+		t.mu.Unlock()
+		if other == nil {
+			return sync.OnceFunc(func() {
+				t.mu.Lock()
+				t.holder = nil
+				t.mu.Unlock()
+				close(me.done)
+			}), nil
+		}
+		select {
+		case <-other.done:
+		case <-patience.C:
+			other.cancel()
+		case <-ctx.Done():
+			return func() {}, ctx.Err()
+		}
+	}
+}
+
+var connector = net.Dialer{Timeout: 2 * time.Second}
+
+// dialAny connects to the first of several addresses of one target that answers.
+func dialAny(ctx context.Context, network string, addrs []string) (net.Conn, error) {
+	if len(addrs) == 1 {
+		return connector.DialContext(ctx, network, addrs[0])
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type outcome struct {
+		conn net.Conn
+		err  error
+	}
+	outcomes := make(chan outcome, len(addrs))
+	for i, addr := range addrs {
+		go func() { // the loop below waits for it
+			select {
+			case <-time.After(time.Duration(i) * stagger):
+			case <-ctx.Done():
+			}
+			conn, err := connector.DialContext(ctx, network, addr)
+			outcomes <- outcome{conn, err}
+		}()
+	}
+	var won net.Conn
+	var errs []error
+	for range addrs {
+		o := <-outcomes
+		switch {
+		case o.err != nil:
+			errs = append(errs, o.err)
+		case won == nil:
+			won = o.conn
+			cancel()
+		default:
+			o.conn.Close()
+		}
+	}
+	if won != nil {
+		return won, nil
+	}
+	return nil, errors.Join(errs...)
+}

@@ -1,0 +1,198 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"ultrasockets/codec"
+)
+
+// SendOption changes how one message is sent.
+type SendOption func(*sendOptions)
+
+type sendOptions struct {
+	bestEffort bool
+	untilTaken bool
+}
+
+// BestEffort sends the message once and forgets it: for telemetry of which only the latest counts. It may be lost,
+// overtaken, or dropped by a full inbox. At most 16 KiB.
+func BestEffort() SendOption { return func(o *sendOptions) { o.bestEffort = true } }
+
+// UntilTaken makes Deliver wait until the receiver's application has taken the message from its inbox.
+func UntilTaken() SendOption { return func(o *sendOptions) { o.untilTaken = true } }
+
+func optionsOf(opts []SendOption) (o sendOptions) {
+	for _, f := range opts {
+		f(&o)
+	}
+	return o
+}
+
+// Send sends a value to the node of that name, or to ToGroup or ToAll. The value is any that CBOR can carry: nil, bool,
+// numbers, string, []byte, time.Time, slices, maps, structs (with cbor or json tags), nested; it is encoded before Send
+// returns and may then be reused. nil means queued, even for a name that is not here yet: see Config.Retention. To its own
+// name, the node's own inbox has it at once. When Config.SendBytes are queued, Send waits until there is room or ctx ends;
+// the error then wraps ctx's.
+// Other errors: ErrBadName, ErrValue, ErrTooLarge, ErrNoCommonTransform, ErrClosed.
+func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOption) error {
+	_, err := n.send(ctx, to, value, optionsOf(opts), false)
+	return wrapSend("send to", to, err)
+}
+
+// Deliver does what Send does, and waits until the receiver's inbox has the message, or, with UntilTaken, its application.
+// Of a group: all that were in it at the time. The error says why not: ErrExpired and the like if the message was given
+// up; if ctx ends first, its error and what is known of the receiver (ErrNoPeer, ErrPaused); the message stays queued then.
+func (n *Node) Deliver(ctx context.Context, to string, value any, opts ...SendOption) error {
+	o := optionsOf(opts)
+	if o.bestEffort {
+		return wrapSend("deliver to", to, fmt.Errorf("%w: a best-effort message has no receipt; use Send", ErrBadConfig))
+	}
+	waits, err := n.send(ctx, to, value, o, true)
+	if err != nil {
+		return wrapSend("deliver to", to, err)
+	}
+	var errs []error
+	for _, w := range waits {
+		select {
+		case <-w.receipt.done:
+			if w.receipt.err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", w.name, w.receipt.err))
+			}
+		case <-ctx.Done():
+			errs = append(errs, fmt.Errorf("%s: %w", w.name, n.out.whyNot(ctx, w.name)))
+		}
+	}
+	if len(errs) == 1 {
+		return wrapSend("deliver to", to, errors.Unwrap(errs[0]))
+	}
+	return wrapSend("deliver to", to, errors.Join(errs...))
+}
+
+// Flush waits until everything sent so far is acknowledged by its receivers' inboxes, or given up: what was since the last
+// Flush is the error, an *UndeliveredError for each name and reason, joined. If ctx ends first the error says what is open.
+func (n *Node) Flush(ctx context.Context) error {
+	if err := n.Err(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	if err := n.out.flush(ctx); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+func wrapSend(what, to string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %q: %w", what, to, err)
+}
+
+type receiptOf struct {
+	name    string
+	receipt *receipt
+}
+
+// send is Send and Deliver. Step 1 of a message's way.
+func (n *Node) send(ctx context.Context, to string, value any, o sendOptions, deliver bool) ([]receiptOf, error) {
+	group, isGroup := groupOf(to)
+	if err := checkAddress(group, isGroup, to); err != nil {
+		return nil, err
+	}
+	var prefix []byte
+	flags := codec.Flags(0)
+	if isGroup {
+		flags = codec.FlagGroup
+		prefix = append([]byte{byte(len(group))}, group...)
+	}
+	data, err := codec.AppendValue(prefix, value)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > n.set.MaxMessage {
+		return nil, fmt.Errorf("%w (%d bytes, MaxMessage is %d)", ErrTooLarge, len(data), n.set.MaxMessage)
+	}
+	if o.bestEffort {
+		return nil, n.sendOnce(to, group, isGroup, flags, data)
+	}
+	if !isGroup {
+		r, err := n.sendTo(ctx, to, outMessage{data: data, flags: flags}, o, deliver)
+		if r == nil || err != nil {
+			return nil, err
+		}
+		return []receiptOf{{to, r}}, nil
+	}
+	var receipts []receiptOf
+	var errs []error
+	for _, name := range n.view.group(group) {
+		r, err := n.sendTo(ctx, name, outMessage{data: data, flags: flags}, o, deliver)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+		if r != nil {
+			receipts = append(receipts, receiptOf{name, r})
+		}
+	}
+	return receipts, errors.Join(errs...)
+}
+
+// sendTo queues one message on the stream to one name; its receipt is nil if nobody waits or it has arrived.
+func (n *Node) sendTo(ctx context.Context, to string, m outMessage, o sendOptions, deliver bool) (*receipt, error) {
+	if to == n.set.Name {
+		return nil, n.in.local(ctx, to, m.data)
+	}
+	if e, here := n.view.lookup(to); here && uint64(len(m.data)) > e.MaxMessage {
+		return nil, fmt.Errorf("%w (%d bytes, %q takes %d)", ErrTooLarge, len(m.data), to, e.MaxMessage)
+	}
+	if deliver {
+		m.ackNow = true
+		m.receipt = newReceipt(o.untilTaken)
+	}
+	return m.receipt, n.out.send(ctx, to, m)
+}
+
+// sendOnce sends a best-effort message: one frame, no number, no answer.
+func (n *Node) sendOnce(to, group string, isGroup bool, flags codec.Flags, data []byte) error {
+	if err := n.Err(); err != nil {
+		return err
+	}
+	if len(data) > codec.MaxPayload {
+		return fmt.Errorf("%w (%d bytes; a best-effort message has at most %d)", ErrTooLarge, len(data), codec.MaxPayload)
+	}
+	if to == n.set.Name {
+		n.in.tryLocal(to, data)
+		return nil
+	}
+	if isGroup {
+		to = group
+	}
+	if ref := n.port.Load(); ref != nil {
+		f := codec.Frame{Kind: codec.KindData, Flags: flags, To: to, From: n.set.Name, Payload: data}
+		ref.Write(f.Append(nil), false)
+	}
+	return nil
+}
+
+// checkAddress checks a name, or the group in an address.
+func checkAddress(group string, isGroup bool, to string) error {
+	switch {
+	case isGroup && group == "":
+		return nil
+	case isGroup:
+		return codec.CheckName(group)
+	}
+	return codec.CheckName(to)
+}
+
+// noPeer says that no node of that name is here, and who is.
+func (n *Node) noPeer(name string) error {
+	var here []string
+	for _, e := range n.view.entries() {
+		here = append(here, e.Name)
+	}
+	sort.Strings(here)
+	return fmt.Errorf("%w (no node %q in mesh %q; here: %s)", ErrNoPeer, name, n.Mesh(), strings.Join(here, ", "))
+}

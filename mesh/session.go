@@ -1,0 +1,60 @@
+package mesh
+
+import (
+	"ultrasockets/codec"
+	"ultrasockets/relay"
+)
+
+// session is what a port's frames are handed to, step 7 of a message's way. Its methods are called by the goroutine that
+// runs the port, but HandleWritable.
+type session struct {
+	n    *Node
+	port relay.Port
+}
+
+// HandleFrame takes one frame.
+func (s session) HandleFrame(f codec.Raw) {
+	if !f.Valid() {
+		s.n.badFrames.Add(1)
+		return
+	}
+	if f.Kind() == codec.KindData {
+		s.n.in.data(f)
+		return
+	}
+	s.HandleBatchEnd() // the intake's lock is not held while a stream's is taken
+	switch f.Kind() {
+	case codec.KindAck, codec.KindReset, codec.KindUnreachable:
+		s.n.out.answer(f)
+	case codec.KindRoster:
+		if r, err := codec.ParseRoster(f.Payload()); err == nil {
+			s.n.apply(s.n.view.roster(s.n.clock(), f.Flags(), r))
+			s.n.work.wake(s.n.view.due())
+		}
+	case codec.KindUpdate:
+		if u, err := codec.ParseUpdate(f.Payload()); err == nil {
+			s.n.apply(s.n.view.update(u))
+		}
+	case codec.KindPing:
+		pong := codec.Frame{Kind: codec.KindPong, To: string(f.From()), From: s.n.set.Name, Payload: f.Payload()}
+		if len(f.From()) > 0 && len(f.Payload()) <= codec.MaxPing {
+			s.port.Write(pong.Append(nil), true)
+		}
+	case codec.KindPong:
+		s.n.ponged(string(f.From()), f.Payload())
+	}
+}
+
+// HandleBatchEnd ends a batch of frames.
+func (s session) HandleBatchEnd() {
+	requests, replies := s.n.in.end()
+	for _, r := range requests {
+		s.n.asks.serve(r)
+	}
+	for _, r := range replies {
+		s.n.asks.replied(r)
+	}
+}
+
+// HandleWritable goes on with what the port had no room for.
+func (s session) HandleWritable() { s.n.out.writable() }

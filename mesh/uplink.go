@@ -1,0 +1,417 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ultrasockets/codec"
+	"ultrasockets/discovery"
+	"ultrasockets/relay"
+)
+
+// The life of a node, seen from its link:
+//
+//	             Welcome                      link lost, relay resigned
+//	  seeking ------------> linked ----------------------------------> seeking
+//	     |                                                                ^
+//	     |  promoted                           resigned, stood still      |
+//	     +------------> reigning -----------------------------------------+
+//
+// uplink.run is that state machine: a single goroutine, which owns all fields of uplink that are not static.
+
+const (
+	probeBetter   = time.Second     // how often a relay that hears of a better one checks whether that is true
+	resignTime    = 3 * time.Second // how long a relay that resigns waits for its nodes to go
+	referralsKept = 8
+)
+
+type uplink struct {
+	// static
+	n        *Node
+	set      *settings
+	clock    func() time.Duration
+	hostname string               // Dial: the relay's address; else ""
+	hub      *relay.Hub           // nil: this node never is the relay
+	disc     *discovery.Discovery // nil: no discovery
+	static   bool                 // Listen: the relay from the start, for good
+
+	// owned by run
+	hello        codec.Hello
+	wasLinked    bool
+	resigned     bool          // gave its reign to a better relay and has not linked since
+	lost         string        // name of the relay that was lost; "": a newcomer
+	lostInstance uint64        //
+	lostAddrs    []string      // where it was
+	lostForGood  bool          // it said so
+	lastRoster   []codec.Entry // as of the last relay
+	lastRelays   [][]string    // candidates as of the last relay
+	referrals    [][]string    // where others say the relay is, newest first
+	lastDialled  []string      // addresses of the target that led to the link
+	maxTerm      uint32        // highest term seen
+}
+
+// run keeps the node linked until ctx ends or the mesh has put it out; then it says why. linked is called at the first link.
+func (u *uplink) run(ctx context.Context, join context.Context, linked func()) error {
+	for {
+		seekCtx, cancel := context.WithCancel(ctx)
+		if !u.wasLinked {
+			// The first time the caller of Join decides how long to wait.
+			stop := context.AfterFunc(join, cancel)
+			defer stop()
+		}
+		port, err := u.seek(seekCtx)
+		cancel()
+		if err != nil {
+			if ctx.Err() != nil {
+				return ErrClosed
+			}
+			if !u.wasLinked && join.Err() != nil {
+				return errors.Join(withoutCanceled(err), join.Err())
+			}
+			return err
+		}
+		u.attach(port)
+		first := !u.wasLinked
+		u.wasLinked = true
+		if first {
+			linked()
+		}
+		err = u.serve(ctx, port)
+		u.detach(port, err)
+		if ctx.Err() != nil || u.n.leaving.Load() {
+			return ErrClosed
+		}
+		if err := putOut(err); err != nil {
+			return err
+		}
+	}
+}
+
+// putOut tells whether the end of a link means that the node is not wanted any more.
+func putOut(err error) error {
+	var bye *relay.ByeError
+	if errors.As(err, &bye) && bye.Bye.Reason == codec.ByePutOut {
+		return fmt.Errorf("%w: %s", ErrNotAdmitted, bye.Bye.Text)
+	}
+	return nil
+}
+
+func withoutCanceled(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		kept := slices.DeleteFunc(slices.Clone(joined.Unwrap()), func(e error) bool { return e == context.Canceled })
+		return errors.Join(kept...)
+	}
+	return err
+}
+
+// attach makes a port the one that everything goes through.
+func (u *uplink) attach(port relay.Port) {
+	w := port.Welcome()
+	u.maxTerm = max(u.maxTerm, w.Term)
+	u.hello.Term = u.maxTerm
+	u.lost, u.lostForGood, u.resigned = "", false, false
+	u.referrals = nil
+	u.n.view.setRelay(w.Relay, w.Candidates)
+	self := port.Addr() == nil
+	if u.hub != nil && !self {
+		u.hub.Refer(w.Relay, u.lastDialled)
+	}
+	u.set.log.Info("linked", "relay", w.Relay, "self", self, "mesh", w.Mesh, "term", w.Term)
+	u.n.events.publish(Event{Kind: EventLinked, Name: w.Relay, Self: self})
+	u.n.in.setPort(port)
+	u.n.out.setPort(port)
+	u.n.port.Store(&portRef{port})
+	u.n.sendState()
+}
+
+// serve runs the port until it ends; a relay meanwhile looks for better ones.
+func (u *uplink) serve(ctx context.Context, port relay.Port) error {
+	stop := context.AfterFunc(ctx, func() { port.Close() })
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- port.Run(session{u.n, port}) }() // serve waits for it
+	reigning := port.Addr() == nil && !u.static
+	check := time.NewTicker(probeBetter)
+	defer check.Stop()
+	for {
+		select {
+		case err := <-ended:
+			port.Close()
+			return err
+		case <-check.C:
+		case <-u.discovered():
+		case <-u.n.view.changes():
+		}
+		u.offerHints()
+		if reigning {
+			u.confirm()
+			if better := u.betterRelay(ctx); better != nil {
+				u.resign(ctx, better)
+			}
+		}
+	}
+}
+
+// detach notes what is known of the relay that was lost, for the next seek.
+func (u *uplink) detach(port relay.Port, err error) {
+	u.n.port.Store(nil)
+	u.n.out.setPort(nil)
+	u.n.in.setPort(nil)
+	w := port.Welcome()
+	u.lastRoster, u.lastRelays = u.n.view.entries(), u.n.view.candidates()
+	u.n.view.setRelay("", nil)
+	u.set.log.Info("link lost", "relay", w.Relay, "err", err)
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	u.n.events.publish(Event{Kind: EventUnlinked, Name: w.Relay, Reason: reason})
+	if u.disc != nil {
+		u.disc.Browse()
+	}
+	if port.Addr() == nil {
+		u.abdicated()
+		return
+	}
+	u.lost, u.lostInstance, u.lostAddrs = w.Relay, w.Instance, u.lastDialled
+	var bye *relay.ByeError
+	if errors.As(err, &bye) {
+		switch bye.Bye.Reason {
+		case codec.ByeResigned, codec.ByeShutdown:
+			u.lostForGood = true
+			u.refer(bye.Bye.Addrs)
+		}
+	}
+	u.holdVotes()
+}
+
+// holdVotes keeps Hellos that come while there is no relay, if this node may become it.
+func (u *uplink) holdVotes() {
+	switch {
+	case u.eligible():
+		u.hub.Hold()
+	case u.hub != nil:
+		u.hub.Refer("", nil)
+	}
+}
+
+// abdicated: this node was the relay, and is it no more. It goes on like a newcomer.
+func (u *uplink) abdicated() {
+	u.lost, u.lostAddrs = "", nil
+	if u.disc != nil {
+		u.disc.SetMeta(u.meta(false, 0))
+	}
+	if !u.resigned {
+		u.holdVotes()
+	}
+}
+
+// reign makes this node the relay.
+func (u *uplink) reign(why string) (relay.Port, error) {
+	u.set.log.Info("becomes the relay", "reason", why)
+	var expected []codec.Entry
+	if u.lost != "" {
+		for _, e := range u.lastRoster {
+			if !e.Relay && e.Instance != u.hello.Instance {
+				expected = append(expected, e)
+			}
+		}
+	} else {
+		u.lastRoster = nil
+	}
+	u.n.term.Store(0)
+	port := u.hub.Reign(relay.Reign{Expected: expected, ExpectFor: expectFor})
+	if u.disc != nil {
+		u.disc.SetMeta(u.meta(true, 0))
+	}
+	return port, nil
+}
+
+// confirm gives the reign a term of its own once enough of the mesh has come.
+func (u *uplink) confirm() {
+	if u.n.term.Load() > 0 {
+		return
+	}
+	last := electorate(u.lastRoster)
+	back, linked := 0, 0
+	for _, e := range u.n.view.entries() {
+		if _, here := u.n.view.lookup(e.Name); !here || e.Instance == u.hello.Instance {
+			continue
+		}
+		linked++
+		if last[e.Instance] {
+			back++
+		}
+	}
+	if !confirmed(len(last), back, linked) {
+		return
+	}
+	u.maxTerm++
+	u.hello.Term = u.maxTerm
+	u.n.term.Store(u.maxTerm)
+	u.hub.SetTerm(u.maxTerm)
+	u.set.log.Info("reign confirmed", "term", u.maxTerm)
+	if u.disc != nil {
+		u.disc.SetMeta(u.meta(true, u.maxTerm))
+	}
+}
+
+// betterRelay finds a relay of the same mesh that outranks this one, and proves by a handshake that it is one.
+func (u *uplink) betterRelay(ctx context.Context) *relay.Link {
+	mine := reign{server: u.set.Role == RoleServer, term: u.n.term.Load(), instance: u.hello.Instance}
+	for _, n := range u.nodes() {
+		theirs := reign{server: n.Meta.Role == discovery.RoleServer, term: n.Meta.Term, instance: n.Instance}
+		if !n.Meta.Relay || n.State != discovery.Alive || !theirs.better(mine) {
+			continue
+		}
+		if link := u.visit(ctx, addrStrings(n.Addrs)); link != nil {
+			return link
+		}
+	}
+	return nil
+}
+
+// visit links to a relay as a visitor for a moment, to see that it is one.
+func (u *uplink) visit(ctx context.Context, addrs []string) *relay.Link {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	cfg := u.dialConfig()
+	cfg.Hello.Name = fmt.Sprintf("visit-%016x", u.hello.Instance)
+	cfg.Hello.Visitor, cfg.Hello.WantsRoster, cfg.Hello.Addrs = true, false, nil
+	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) { return dialAny(ctx, network, addrs) }
+	link, err := relay.Dial(ctx, addrs[0], cfg)
+	if err != nil {
+		u.set.log.Debug("a better relay was announced and does not answer", "addr", addrs[0], "err", err)
+		return nil
+	}
+	link.Close()
+	u.lastDialled = addrs
+	return link
+}
+
+// resign hands the mesh over to a better relay.
+func (u *uplink) resign(ctx context.Context, better *relay.Link) {
+	name := better.Welcome().Relay
+	u.set.log.Info("resigns", "relay", name)
+	u.resigned = true
+	u.refer(u.lastDialled)
+	if u.disc != nil {
+		u.disc.SetMeta(u.meta(false, 0))
+	}
+	ctx, cancel := context.WithTimeout(ctx, resignTime)
+	defer cancel()
+	u.hub.Resign(ctx, name, u.lastDialled)
+	u.hub.Refer(name, u.lastDialled)
+}
+
+func (u *uplink) refer(addrs []string) {
+	if len(addrs) == 0 || slices.ContainsFunc(u.referrals, func(r []string) bool { return slices.Equal(r, addrs) }) {
+		return
+	}
+	u.referrals = append([][]string{addrs}, u.referrals...)
+	u.referrals = u.referrals[:min(len(u.referrals), referralsKept)]
+}
+
+// eligible tells whether this node may become the relay at all.
+func (u *uplink) eligible() bool {
+	return u.hub != nil && u.set.Role != RolePeer && !u.set.Visitor
+}
+
+// candidates are those who may become the relay, in the order in which they are asked, this node among them.
+// Orphans go by what their last relay said, so that all ask the same; newcomers by what discovery says.
+func (u *uplink) candidates(orphan bool, nodes []discovery.Node) []candidate {
+	var list []candidate
+	if orphan {
+		for _, addrs := range u.lastRelays {
+			if u.isOwn(addrs) {
+				list = append(list, candidate{instance: u.hello.Instance, addrs: addrs})
+			} else if len(addrs) > 0 {
+				list = append(list, candidate{addrs: addrs})
+			}
+		}
+		return list
+	}
+	for _, n := range nodes {
+		if n.State != discovery.Gone && n.Meta.Role != discovery.RolePeer && len(n.Addrs) > 0 {
+			list = append(list, candidate{n.Instance, n.Meta.Role == discovery.RoleServer, addrStrings(n.Addrs)})
+		}
+	}
+	if u.eligible() {
+		list = append(list, candidate{u.hello.Instance, u.set.Role == RoleServer, u.hello.Addrs})
+	}
+	rankCandidates(list)
+	return list
+}
+
+func (u *uplink) meta(relaying bool, term uint32) discovery.Meta {
+	return discovery.Meta{Name: u.set.Name, Role: discoveryRole(u.set.Role), Relay: relaying, Term: term}
+}
+
+func (u *uplink) dialConfig() relay.DialConfig {
+	return relay.DialConfig{Hello: u.hello, Secret: u.set.Secret, Logger: u.set.log}
+}
+
+func (u *uplink) nodes() []discovery.Node {
+	if u.disc == nil {
+		return nil
+	}
+	return u.disc.Nodes()
+}
+
+func (u *uplink) discovered() <-chan struct{} {
+	if u.disc == nil {
+		return nil
+	}
+	return u.disc.Changed()
+}
+
+func (u *uplink) voted() <-chan struct{} {
+	if u.hub == nil {
+		return nil
+	}
+	return u.hub.Changed()
+}
+
+func (u *uplink) multicastFails() bool {
+	return slices.ContainsFunc(u.disc.Problems(), func(p discovery.Problem) bool {
+		return p.Code == discovery.ProblemMulticast || p.Code == discovery.ProblemInterface || p.Code == discovery.ProblemPort
+	})
+}
+
+// offerHints lets gossip know of the candidates that the relay names.
+func (u *uplink) offerHints() {
+	if u.disc == nil {
+		return
+	}
+	for _, addrs := range u.n.view.candidates() {
+		for _, a := range addrs {
+			if ap, err := netip.ParseAddrPort(a); err == nil && !u.isOwn([]string{a}) {
+				u.disc.Hint(ap)
+			}
+		}
+	}
+}
+
+func (u *uplink) isOwn(addrs []string) bool {
+	return slices.ContainsFunc(addrs, func(a string) bool { return slices.Contains(u.hello.Addrs, a) })
+}
+
+func (u *uplink) notOwn(addrs []string) []string {
+	if !u.isOwn(addrs) {
+		return addrs
+	}
+	return slices.DeleteFunc(slices.Clone(addrs), func(a string) bool { return slices.Contains(u.hello.Addrs, a) })
+}
+
+func addrStrings(list []netip.AddrPort) []string {
+	out := make([]string, len(list))
+	for i, a := range list {
+		out[i] = a.String()
+	}
+	return out
+}
