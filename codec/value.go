@@ -1,12 +1,17 @@
 package codec
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
+	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
+	"github.com/x448/float16"
 )
 
 // Limits on one value, the same for who sends and who receives, so that what can be sent can be read. A hostile value within them costs
@@ -40,29 +45,65 @@ var valueEnc = must(func() (cbor.EncMode, error) {
 // but for a dst that is too small. What cannot travel (a channel, function or complex number, text that is not UTF-8, a
 // value that contains itself or passes [MaxDepth] or [MaxItems]) gives an error that wraps [ErrValue], and dst as it was.
 func AppendValue(dst []byte, v any) ([]byte, error) {
+	w := valueWriter{scanner{items: MaxItems}}
+	out, err := w.append(dst, v, 0)
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
+// valueWriter appends one value. The types that [DecodeValue] returns are written here, as fast as it goes; the encoder with
+// reflection takes the others, and writes the same bytes.
+type valueWriter struct {
+	scanner // counts the items
+}
+
+func (w *valueWriter) append(dst []byte, v any, depth int) ([]byte, error) {
+	if dst, ok, err := w.appendPlain(dst, v); ok {
+		return dst, err
+	}
+	switch v := v.(type) {
+	case []any:
+		return w.appendList(dst, v, depth+1)
+	case map[string]any:
+		return w.appendMap(dst, v, depth+1)
+	}
+	return w.appendReflect(dst, v, depth)
+}
+
+// appendPlain appends v if it is no container and needs no reflection; ok tells.
+func (w *valueWriter) appendPlain(dst []byte, v any) (out []byte, ok bool, err error) {
 	switch v := v.(type) {
 	case nil:
-		return append(dst, cborNull), nil
+		dst = append(dst, cborNull)
 	case []byte:
-		return append(appendHead(dst, majorBytes, uint64(len(v))), v...), nil
+		dst = append(appendHead(dst, majorBytes, uint64(len(v))), v...)
 	case string:
 		if !utf8.ValidString(v) {
-			return dst, fmt.Errorf("%w: a string that is not UTF-8; send it as []byte", ErrValue)
+			return dst, true, errUTF8
 		}
-		return append(appendHead(dst, majorText, uint64(len(v))), v...), nil
+		dst = append(appendHead(dst, majorText, uint64(len(v))), v...)
 	case bool:
 		if v {
-			return append(dst, cborTrue), nil
+			dst = append(dst, cborTrue)
+		} else {
+			dst = append(dst, cborFalse)
 		}
-		return append(dst, cborFalse), nil
 	case int:
-		return appendInt(dst, int64(v)), nil
+		dst = appendInt(dst, int64(v))
 	case int64:
-		return appendInt(dst, v), nil
+		dst = appendInt(dst, v)
 	case uint64:
-		return appendHead(dst, majorUint, v), nil
+		dst = appendHead(dst, majorUint, v)
+	case float64:
+		dst = appendFloat(dst, v)
+	case float32:
+		dst = appendFloat(dst, float64(v))
+	default:
+		return dst, false, nil
 	}
-	return appendReflect(dst, v)
+	return dst, true, w.count()
 }
 
 func appendInt(dst []byte, n int64) []byte {
@@ -72,24 +113,93 @@ func appendInt(dst []byte, n int64) []byte {
 	return appendHead(dst, majorUint, uint64(n))
 }
 
+// appendFloat appends the shortest of half, single and double precision that holds f exactly, and one NaN for all.
+func appendFloat(dst []byte, f float64) []byte {
+	single := float32(f)
+	switch half := float16.Fromfloat32(single); {
+	case f != f:
+		return append(dst, majorSimple<<5|infoUint16, 0x7e, 0)
+	case float64(single) != f:
+		return binary.BigEndian.AppendUint64(append(dst, majorSimple<<5|infoUint64), math.Float64bits(f))
+	case half.Float32() != single:
+		return binary.BigEndian.AppendUint32(append(dst, majorSimple<<5|infoUint32), math.Float32bits(single))
+	default:
+		return binary.BigEndian.AppendUint16(append(dst, majorSimple<<5|infoUint16), half.Bits())
+	}
+}
+
+func (w *valueWriter) appendList(dst []byte, list []any, depth int) ([]byte, error) {
+	if depth > MaxDepth {
+		return nil, errEndless
+	}
+	if err := w.count(); err != nil {
+		return nil, err
+	}
+	dst = appendHead(dst, majorArray, uint64(len(list)))
+	for _, v := range list {
+		var err error
+		if dst, err = w.append(dst, v, depth); err != nil {
+			return nil, err
+		}
+	}
+	return dst, nil
+}
+
+func (w *valueWriter) appendMap(dst []byte, m map[string]any, depth int) ([]byte, error) {
+	if depth > MaxDepth {
+		return nil, errEndless
+	}
+	if err := w.count(); err != nil {
+		return nil, err
+	}
+	keys := make([]string, 0, 16) // on the stack, unless there are more
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, compareKeys)
+	dst = appendHead(dst, majorMap, uint64(len(keys)))
+	for _, key := range keys {
+		var err error
+		if dst, err = w.append(dst, key, depth); err != nil {
+			return nil, err
+		}
+		if dst, err = w.append(dst, m[key], depth); err != nil {
+			return nil, err
+		}
+	}
+	return dst, nil
+}
+
+// compareKeys orders text keys as their encoded bytes are ordered: the head, which holds the length, comes first.
+func compareKeys(a, b string) int {
+	if len(a) != len(b) {
+		return len(a) - len(b)
+	}
+	return strings.Compare(a, b)
+}
+
 // appendReflect appends any other value. What the encoder makes is scanned with the receiver's rules, so that the sender
 // hears of a value that nobody could read.
-func appendReflect(dst []byte, v any) (out []byte, err error) {
+func (w *valueWriter) appendReflect(dst []byte, v any, depth int) (out []byte, err error) {
 	defer func() {
 		// Types may bring their own marshalling, and that may have bugs.
 		if r := recover(); r != nil {
-			out, err = dst, fmt.Errorf("%w: encoding a %T panicked: %v", ErrValue, v, r)
+			out, err = nil, fmt.Errorf("%w: encoding a %T panicked: %v", ErrValue, v, r)
 		}
 	}()
 	if err := checkValue(v); err != nil {
-		return dst, err
+		return nil, err
 	}
 	b, err := valueEnc.Marshal(v)
 	if err != nil {
-		return dst, encodeError(v, err)
+		return nil, encodeError(v, err)
 	}
-	if err := scanValue(b); err != nil {
-		return dst, err
+	rest, err := w.item(b, depth)
+	if err != nil {
+		return nil, err
+	}
+	if err := trailing(rest); err != nil {
+		return nil, err
 	}
 	return append(dst, b...), nil
 }
@@ -104,25 +214,4 @@ func encodeError(v any, err error) error {
 		return fmt.Errorf("%w: a %v; channels, functions and complex numbers stay at home", ErrValue, refused)
 	}
 	return fmt.Errorf("%w: a %T holds a %v; channels, functions and complex numbers stay at home", ErrValue, v, refused)
-}
-
-// AsText returns the text if b is exactly one text string of definite length, without reflection. The string is a copy.
-func AsText(b []byte) (string, bool) {
-	content, ok := exactString(b, majorText)
-	if !ok || !utf8.Valid(content) {
-		return "", false
-	}
-	return string(content), true
-}
-
-// AsBytes returns the bytes if b is exactly one byte string of definite length, without reflection and without a copy: the
-// result is part of b.
-func AsBytes(b []byte) ([]byte, bool) { return exactString(b, majorBytes) }
-
-func exactString(b []byte, major byte) ([]byte, bool) {
-	h, ok := readHead(b)
-	if !ok || h.major != major || h.info == infoIndefinite || h.arg != uint64(len(b)-h.size) {
-		return nil, false
-	}
-	return b[h.size:len(b):len(b)], true
 }

@@ -61,7 +61,7 @@ func (d *decoder) value() (any, error) {
 	case majorBytes:
 		return d.bytes(h), nil
 	case majorText:
-		return string(d.bytes(h)), nil
+		return d.text(h), nil
 	case majorArray:
 		return d.array(h)
 	case majorMap:
@@ -100,6 +100,15 @@ func (d *decoder) bytes(h head) []byte {
 		content = append(content, d.b[:chunk.arg]...)
 		d.b = d.b[chunk.arg:]
 	}
+	return content
+}
+
+func (d *decoder) text(h head) string {
+	if h.info == infoIndefinite {
+		return string(d.bytes(h))
+	}
+	content := string(d.b[:h.arg])
+	d.b = d.b[h.arg:]
 	return content
 }
 

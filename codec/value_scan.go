@@ -13,10 +13,14 @@ func scanValue(b []byte) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) != 0 {
-		return fmt.Errorf("%w: %d bytes follow the item", ErrValue, len(rest))
+	return trailing(rest)
+}
+
+func trailing(rest []byte) error {
+	if len(rest) == 0 {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: %d bytes follow the item", ErrValue, len(rest))
 }
 
 type scanner struct {
@@ -30,10 +34,18 @@ var (
 	errMany = fmt.Errorf("%w: more than %d items; send numbers in bulk as bytes, or several messages", ErrValue, MaxItems)
 )
 
+// count takes one item off what may come.
+func (s *scanner) count() error {
+	if s.items--; s.items < 0 {
+		return errMany
+	}
+	return nil
+}
+
 // item passes one item at the beginning of b and returns what follows it.
 func (s *scanner) item(b []byte, depth int) (rest []byte, err error) {
-	if s.items--; s.items < 0 {
-		return nil, errMany
+	if err := s.count(); err != nil {
+		return nil, err
 	}
 	h, ok := readHead(b)
 	if !ok {
@@ -98,8 +110,8 @@ func (s *scanner) inside(b []byte, h head, depth int) (rest []byte, err error) {
 // chunks passes the definite strings of a string of indefinite length.
 func (s *scanner) chunks(b []byte, major byte) (rest []byte, err error) {
 	for {
-		if s.items--; s.items < 0 {
-			return nil, errMany
+		if err := s.count(); err != nil {
+			return nil, err
 		}
 		if len(b) > 0 && b[0] == cborBreak {
 			return b[1:], nil

@@ -1,0 +1,24 @@
+package codec
+
+import "unicode/utf8"
+
+// AsText returns the text if b is exactly one text string of definite length, without reflection. The string is a copy.
+func AsText(b []byte) (string, bool) {
+	content, ok := exactString(b, majorText)
+	if !ok || !utf8.Valid(content) {
+		return "", false
+	}
+	return string(content), true
+}
+
+// AsBytes returns the bytes if b is exactly one byte string of definite length, without reflection and without a copy: the
+// result is part of b.
+func AsBytes(b []byte) ([]byte, bool) { return exactString(b, majorBytes) }
+
+func exactString(b []byte, major byte) ([]byte, bool) {
+	h, ok := readHead(b)
+	if !ok || h.major != major || h.info == infoIndefinite || h.arg != uint64(len(b)-h.size) {
+		return nil, false
+	}
+	return b[h.size:len(b):len(b)], true
+}
