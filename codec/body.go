@@ -157,8 +157,8 @@ func checkCandidates(candidates [][]string) error {
 	return nil
 }
 
-// fitCandidates returns as many of the first candidates as count and room (bytes of their CBOR) allow. They stand in rank order, so what
-// is left out matters least.
+// fitCandidates returns as many of the first candidates as count and room (bytes of their CBOR) allow. They stand in
+// rank order, so what is left out matters least.
 func fitCandidates(candidates [][]string, room int) [][]string {
 	room -= maxHead
 	for i, addrs := range candidates {

@@ -18,8 +18,8 @@
 //
 // # Errors
 //
-// Whatever arrives is checked before it is believed: a parser allocates no more than a small multiple of its input, and returns an
-// error that wraps one of the sentinels of this package. Append functions panic only on what no caller can
+// Whatever arrives is checked before it is believed: a parser allocates no more than a small multiple of its input, and
+// returns an error that wraps one of the sentinels of this package. Append functions panic only on what no caller can
 // mean, such as a name of more than [MaxName] bytes in a frame.
 //
 // # Concurrency

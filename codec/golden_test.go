@@ -185,7 +185,8 @@ func TestGoldenFilesAreAllUsed(t *testing.T) {
 	}
 }
 
-// readHex reads a file of testdata/frames: hexadecimal digits; white space, and all from # to the end of a line, do not count.
+// readHex reads a file of testdata/frames: hexadecimal digits; white space, and all from # to the end of a line, do not
+// count.
 func readHex(t testing.TB, path string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(path)

@@ -48,18 +48,18 @@ func (s State) String() string {
 type Hello struct {
 	Mesh        string            `cbor:"1,keyasint,omitempty"` // the mesh it wants; "": whatever mesh answers
 	Name        string            `cbor:"2,keyasint,omitempty"`
-	Instance    uint64            `cbor:"3,keyasint,omitempty"`  // random, not zero, new at each start
-	Token       []byte            `cbor:"4,keyasint,omitempty"`  // TokenSize bytes, or none: then it cannot take over its own link
-	Transforms  []string          `cbor:"5,keyasint,omitempty"`  // names it takes, in its own order; at most MaxTransforms
-	Required    uint8             `cbor:"6,keyasint,omitempty"`  // bit k: the k-th of them must be applied to every payload sent to it
-	Groups      []string          `cbor:"7,keyasint,omitempty"`  // at most MaxGroups
-	Tags        map[string]string `cbor:"8,keyasint,omitempty"`  // anything others should see; at most MaxTags
-	State       State             `cbor:"9,keyasint,omitempty"`  //
+	Instance    uint64            `cbor:"3,keyasint,omitempty"` // random, not zero, new at each start
+	Token       []byte            `cbor:"4,keyasint,omitempty"` // TokenSize bytes, or none: then it cannot take over its own link
+	Transforms  []string          `cbor:"5,keyasint,omitempty"` // names it takes, in its own order; at most MaxTransforms
+	Required    uint8             `cbor:"6,keyasint,omitempty"` // bit k: the k-th must be applied to all that is sent to it
+	Groups      []string          `cbor:"7,keyasint,omitempty"` // at most MaxGroups
+	Tags        map[string]string `cbor:"8,keyasint,omitempty"` // anything others should see; at most MaxTags
+	State       State             `cbor:"9,keyasint,omitempty"`
 	MaxMessage  uint64            `cbor:"10,keyasint,omitempty"` // largest message it takes, in bytes; 0: DefaultMaxMessage
 	WantsRoster bool              `cbor:"11,keyasint,omitempty"`
 	Visitor     bool              `cbor:"12,keyasint,omitempty"` // not to be listed nor counted
 	Role        Role              `cbor:"13,keyasint,omitempty"`
-	Addrs       []string          `cbor:"14,keyasint,omitempty"` // "ip:port" where it would be the relay; none: it never will; at most MaxAddrs
+	Addrs       []string          `cbor:"14,keyasint,omitempty"` // "ip:port" where it would be the relay; none: never; at most MaxAddrs
 	Term        uint32            `cbor:"15,keyasint,omitempty"` // highest it has seen
 }
 

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// minPack is the size in bytes below which nothing is tried: at 128 bytes snappy costs more than half of the throughput and
-	// saves next to nothing.
+	// minPack is the size in bytes below which nothing is tried: at 128 bytes snappy costs more than half of the
+	// throughput and saves next to nothing.
 	minPack = 256
 
 	// A transform that nobody requires must save 1/minSaving of the payload, or it is not worth undoing.
@@ -19,10 +19,10 @@ const (
 	maxPause = 255
 )
 
-// Packer packs the payloads of one sender for one receiver: it applies the transforms that the receiver lists and the sender
-// has, in the order of the receiver's list. Required ones always; the others when the payload is at least 256 bytes and
-// becomes at least an eighth smaller. A transform that does not shrink is left alone for 1, 3, 7 … 255 payloads
-// before it is tried again; one success forgets that.
+// Packer packs the payloads of one sender for one receiver: it applies the transforms that the receiver lists and the
+// sender has, in the order of the receiver's list. Required ones always; the others when the payload is at least 256
+// bytes and becomes at least an eighth smaller. A transform that does not shrink is left alone for 1, 3, 7 … 255
+// payloads before it is tried again; one success forgets that.
 //
 // A Packer is not safe for concurrent use.
 type Packer struct {
@@ -40,8 +40,8 @@ type packStep struct {
 }
 
 // NewPacker returns a Packer for a sender that has mine and a receiver that lists theirs and requires the bits of
-// theirsRequired. The error wraps [ErrNoCommonTransform] if a transform that either side requires is missing at the other, and
-// [ErrPacking] if a list itself is wrong.
+// theirsRequired. The error wraps [ErrNoCommonTransform] if a transform that either side requires is missing at the
+// other, and [ErrPacking] if a list itself is wrong.
 func NewPacker(mine []Transform, theirs []string, theirsRequired uint8) (*Packer, error) {
 	if _, _, err := checkTransformList(mine); err != nil {
 		return nil, err
@@ -76,13 +76,13 @@ func NewPacker(mine []Transform, theirs []string, theirsRequired uint8) (*Packer
 	return p, nil
 }
 
-// MaxPlain is the size in bytes to which messages are to be cut before packing: [MaxPayload], less what the required transforms
-// may add (512 bytes for one that does not state it by a method Overhead() int).
+// MaxPlain is the size in bytes to which messages are to be cut before packing: [MaxPayload], less what the required
+// transforms may add (512 bytes for one that does not state it by a method Overhead() int).
 func (p *Packer) MaxPlain() int { return p.maxPlain }
 
-// Pack packs src, one payload before packing. The result is src itself if nothing was applied (packing is 0), else it is in dst[:cap(dst)] or, if
-// that is too small, in a new slice; dst and src do not overlap. The error wraps [ErrPacking]: a required transform
-// failed, or its result is longer than [MaxPayload] (src was longer than [Packer.MaxPlain]).
+// Pack packs src, one payload before packing. The result is src itself if nothing was applied (packing is 0), else it is
+// in dst[:cap(dst)] or, if that is too small, in a new slice; dst and src do not overlap. The error wraps [ErrPacking]:
+// a required transform failed, or its result is longer than [MaxPayload] (src was longer than [Packer.MaxPlain]).
 func (p *Packer) Pack(dst, src []byte) (out []byte, packing uint8, err error) {
 	if len(src) > MaxPayload {
 		return nil, 0, fmt.Errorf("%w: %d bytes before packing, at most %d", ErrPacking, len(src), MaxPayload)

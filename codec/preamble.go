@@ -72,7 +72,9 @@ const (
 	StatusJunk     Status = 5 // this is no preamble
 )
 
-var statusNames = [...]string{"go on", "wait", "version not spoken here", "this mesh has no secret", "this mesh has a secret", "this is no preamble"}
+var statusNames = [...]string{
+	"go on", "wait", "version not spoken here", "this mesh has no secret", "this mesh has a secret", "this is no preamble",
+}
 
 func (s Status) String() string {
 	if int(s) < len(statusNames) {
@@ -91,8 +93,8 @@ type Answer struct {
 	Wait    time.Duration // with StatusWait, in whole milliseconds, at most MaxWait; else zero
 }
 
-// Append appends the answer's PreambleSize bytes to dst. Wait is rounded up to milliseconds and cut to MaxWait; it is sent only with
-// StatusWait.
+// Append appends the answer's PreambleSize bytes to dst. Wait is rounded up to milliseconds and cut to MaxWait; it is
+// sent only with StatusWait.
 func (a Answer) Append(dst []byte) []byte {
 	var ms uint16
 	if a.Status == StatusWait {

@@ -112,9 +112,9 @@ func appendRosterBody(dst []byte, n int, entries []byte, candidates [][]string) 
 	return dst
 }
 
-// AppendRosterFrames appends a whole roster to dst, in as many frames as it takes and at least one. The last candidates are
-// left out if one frame does not hold all. The entries must come from Hellos that Check accepts: it panics on an entry that no frame
-// holds.
+// AppendRosterFrames appends a whole roster to dst, in as many frames as it takes and at least one. The last candidates
+// are left out if one frame does not hold all. The entries must come from Hellos that Check accepts: it panics on an
+// entry that no frame holds.
 func AppendRosterFrames(dst []byte, entries []Entry, candidates [][]string) []byte {
 	candidates = fitCandidates(candidates, itemsRoom)
 	candidatesSize := 0

@@ -13,8 +13,8 @@ type Unpacker struct {
 	required   uint8
 }
 
-// NewUnpacker returns an Unpacker for a node that takes mine, in this order: at most [MaxTransforms], with different names. The
-// error wraps [ErrPacking].
+// NewUnpacker returns an Unpacker for a node that takes mine, in this order: at most [MaxTransforms], with different
+// names. The error wraps [ErrPacking].
 func NewUnpacker(mine []Transform) (*Unpacker, error) {
 	names, requiredBits, err := checkTransformList(mine)
 	if err != nil {
@@ -31,9 +31,9 @@ func (u *Unpacker) Required() uint8 { return u.required }
 
 var errTooLong = errors.New("longer than a payload may be")
 
-// Unpack undoes packing on src, one payload as it travelled. The result is at most [MaxPayload] bytes: src itself if packing is 0, else in
-// dst[:cap(dst)] or in a new slice; dst and src do not overlap. The error wraps [ErrPacking]: a required transform was not applied, a bit
-// names no transform of the list, or the data are broken.
+// Unpack undoes packing on src, one payload as it travelled. The result is at most [MaxPayload] bytes: src itself if
+// packing is 0, else in dst[:cap(dst)] or in a new slice; dst and src do not overlap. The error wraps [ErrPacking]: a
+// required transform was not applied, a bit names no transform of the list, or the data are broken.
 func (u *Unpacker) Unpack(dst, src []byte, packing uint8) ([]byte, error) {
 	switch {
 	case len(src) > MaxPayload:

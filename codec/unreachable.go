@@ -29,7 +29,8 @@ func (r UnreachableReason) String() string {
 	return fmt.Sprintf("UnreachableReason(%d)", uint8(r))
 }
 
-// Unreachable is the body of an Unreachable; the frame's Stream and Seq are those of the frame it answers. WIRE.md section 6.
+// Unreachable is the body of an Unreachable; the frame's Stream and Seq are those of the frame it answers. WIRE.md
+// section 6.
 type Unreachable struct {
 	Reason UnreachableReason
 	Text   string // a sentence, or ""; Append cuts it to 512 bytes
@@ -40,7 +41,8 @@ func (u Unreachable) Append(dst []byte) []byte {
 	return append(append(dst, byte(u.Reason)), cutText(u.Text)...)
 }
 
-// ParseUnreachable reads the body of an Unreachable. A reason that is not known is returned as it came. The error wraps [ErrBody].
+// ParseUnreachable reads the body of an Unreachable. A reason that is not known is returned as it came. The error wraps
+// [ErrBody].
 func ParseUnreachable(b []byte) (Unreachable, error) {
 	if len(b) == 0 {
 		return Unreachable{}, fmt.Errorf("%w: Unreachable without a reason", ErrBody)

@@ -88,8 +88,8 @@ func (u *Update) Append(dst []byte) []byte {
 	return appendUpdateBody(dst, len(u.Changes), changes)
 }
 
-// ParseUpdate reads the body of one Update frame. A relay should refuse one of more than [MaxHello] bytes from a node before it
-// parses it. The error wraps [ErrBody].
+// ParseUpdate reads the body of one Update frame. A relay should refuse one of more than [MaxHello] bytes from a node
+// before it parses it. The error wraps [ErrBody].
 func ParseUpdate(b []byte) (Update, error) {
 	var u Update
 	if err := parseBody("Update", b, MaxPayload, &u); err != nil {
@@ -116,8 +116,8 @@ func appendUpdateBody(dst []byte, n int, changes []byte) []byte {
 	return append(dst, changes...)
 }
 
-// AppendUpdateFrames appends changes to dst, in order and in as many Update frames as they take: none for none. The entries must come from
-// Hellos that Check accepts: it panics on an entry that no frame holds.
+// AppendUpdateFrames appends changes to dst, in order and in as many Update frames as they take: none for none. The
+// entries must come from Hellos that Check accepts: it panics on an entry that no frame holds.
 func AppendUpdateFrames(dst []byte, changes []Change) []byte {
 	var c cutter
 	for i := range changes {

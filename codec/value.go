@@ -14,8 +14,9 @@ import (
 	"github.com/x448/float16"
 )
 
-// Limits on one value, the same for who sends and who receives, so that what can be sent can be read. A hostile value within them costs
-// its receiver at most some 64 MiB of memory beyond its own bytes: an empty map takes one byte to send and about 64 to hold.
+// Limits on one value, the same for who sends and who receives, so that what can be sent can be read. A hostile value
+// within them costs its receiver at most some 64 MiB of memory beyond its own bytes: an empty map takes one byte to send
+// and about 64 to hold.
 const (
 	MaxDepth = 32      // arrays, maps and tags within each other
 	MaxItems = 1 << 20 // data items in the whole value; a map counts its keys and its values
@@ -53,8 +54,8 @@ func AppendValue(dst []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
-// valueWriter appends one value. The types that [DecodeValue] returns are written here, as fast as it goes; the encoder with
-// reflection takes the others, and writes the same bytes.
+// valueWriter appends one value. The types that [DecodeValue] returns are written here, as fast as it goes; the encoder
+// with reflection takes the others, and writes the same bytes.
 type valueWriter struct {
 	scanner // counts the items
 }

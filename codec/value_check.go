@@ -12,17 +12,17 @@ import (
 )
 
 // The encoder follows pointers without counting, and a value that contains itself would end the program with a stack
-// overflow, which cannot be recovered. So values whose type can form a circle are walked first. Types are looked at once and
-// remembered; a []float64 or a struct of plain fields is never walked. The walk also meets what the encoder writes and no receiver
-// can read: times outside the four-digit years of RFC 3339.
+// overflow, which cannot be recovered. So values whose type can form a circle are walked first. Types are looked at once
+// and remembered; a []float64 or a struct of plain fields is never walked. The walk also meets what the encoder writes
+// and no receiver can read: times outside the four-digit years of RFC 3339.
 
 // maxWalk bounds the walk: every level of CBOR costs at most a container, an interface and a pointer or two.
 const maxWalk = 4 * MaxDepth
 
 var errEndless = fmt.Errorf("%w: it nests deeper than %d levels, or contains itself", ErrValue, MaxDepth)
 
-// checkValue returns an error if v contains itself, is absurdly large, or holds a time that cannot be written. It does not look
-// into types that marshal themselves.
+// checkValue returns an error if v contains itself, is absurdly large, or holds a time that cannot be written. It does
+// not look into types that marshal themselves.
 func checkValue(v any) error {
 	items := MaxItems
 	return walk(reflect.ValueOf(v), 0, &items)

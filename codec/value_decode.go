@@ -18,8 +18,8 @@ import (
 //   - tags 0 and 1: [time.Time] in UTC; tags 2 and 3: an integer. Other tags are passed over: the value is their content
 //   - array: []any; map: map[string]any, or map[any]any if not all its keys are text
 //
-// The result shares nothing with b. The error wraps [ErrValue]: b is no well-formed item, passes [MaxDepth] or [MaxItems], or
-// has a map with the same key twice or with a key that no Go map takes (an array, map, or byte string).
+// The result shares nothing with b. The error wraps [ErrValue]: b is no well-formed item, passes [MaxDepth] or
+// [MaxItems], or has a map with the same key twice or with a key that no Go map takes (an array, map, or byte string).
 func DecodeValue(b []byte) (any, error) {
 	if err := scanValue(b); err != nil {
 		return nil, err
@@ -39,7 +39,8 @@ func (d *decoder) head() head {
 	return h
 }
 
-// more reports whether a container with n elements left, or an indefinite one, goes on; and passes the break if it does not.
+// more reports whether a container with n elements left, or an indefinite one, goes on; and passes the break if it does
+// not.
 func (d *decoder) more(h head, done uint64) bool {
 	if h.info != infoIndefinite {
 		return done < h.arg
@@ -177,7 +178,7 @@ func (d *decoder) tag(number uint64) (any, error) {
 		if !ok || err != nil {
 			return nil, fmt.Errorf("%w: tag 0 without RFC 3339 text: %v", ErrValue, content)
 		}
-		return t.UTC(), nil
+		return t.UTC(), checkTime(t)
 	case tagEpoch:
 		return epoch(content)
 	case tagBigPos, tagBigNeg:
@@ -200,22 +201,25 @@ func (d *decoder) tag(number uint64) (any, error) {
 	return content, nil
 }
 
-// maxEpoch keeps times within the years that RFC 3339 can write.
-const maxEpoch = 253402300800 // 10000-01-01T00:00:00Z
+// The seconds that RFC 3339 can write: the years 0 to 9999.
+const (
+	minEpoch = -62167219200
+	endEpoch = 253402300800
+)
 
 func epoch(content any) (any, error) {
 	switch s := content.(type) {
 	case int64:
-		if -maxEpoch < s && s < maxEpoch {
+		if minEpoch <= s && s < endEpoch {
 			return time.Unix(s, 0).UTC(), nil
 		}
 	case float64:
-		if -maxEpoch < s && s < maxEpoch {
+		if minEpoch <= s && s < endEpoch {
 			whole, part := math.Modf(s)
 			return time.Unix(int64(whole), int64(math.Round(part*1e9))).UTC(), nil
 		}
 	}
-	return nil, fmt.Errorf("%w: tag 1 without a usable number of seconds: %v", ErrValue, content)
+	return nil, fmt.Errorf("%w: tag 1 without seconds within the years 0 to 9999: %v", ErrValue, content)
 }
 
 func simple(h head) (any, error) {
@@ -249,10 +253,10 @@ var valueDec = must(cbor.DecOptions{
 	TextUnmarshaler:  cbor.TextUnmarshalerTextString,
 }.DecMode())
 
-// UnmarshalValue reads b, which must be exactly one data item, into what v points to, by the rules of [AppendValue] in reverse:
-// struct fields by cbor or json tags, unknown fields skipped, numbers into any numeric type that holds them. Into *any it
-// does what [DecodeValue] does; an any deeper within takes integers as int64 or [big.Int], and maps with text keys only. Nothing
-// of b is kept. The error wraps [ErrValue]; what v points to may then be half written.
+// UnmarshalValue reads b, which must be exactly one data item, into what v points to, by the rules of [AppendValue] in
+// reverse: struct fields by cbor or json tags, unknown fields skipped, numbers into any numeric type that holds them.
+// Into *any it does what [DecodeValue] does; an any deeper within takes integers as int64 or [big.Int], and maps with
+// text keys only. Nothing of b is kept. The error wraps [ErrValue]; what v points to may then be half written.
 func UnmarshalValue(b []byte, v any) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

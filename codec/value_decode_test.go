@@ -45,6 +45,9 @@ func TestDecodeRefusals(t *testing.T) {
 		{"seconds that are text", "c16161", "seconds"},
 		{"seconds beyond all years", "c11b7fffffffffffffff", "seconds"},
 		{"seconds that are NaN", "c1f97e00", "seconds"},
+		{"seconds before year 0", "c1c3453030303030", "seconds"},
+		{"text that is before year 0 in UTC", "c0" + "7819" + hex.EncodeToString([]byte("0000-01-01T00:00:00+23:59")), "year -1"},
+		{"text that is after year 9999 in UTC", "c0" + "7819" + hex.EncodeToString([]byte("9999-12-31T23:59:59-23:59")), "year 10000"},
 		{"a big number of text", "c26161", "big number"},
 		{"33 arrays", strings.Repeat("81", 33) + "00", "deeper"},
 		{"33 tags", strings.Repeat("c6", 33) + "00", "deeper"},
@@ -89,6 +92,8 @@ func TestDecodeForeign(t *testing.T) {
 		{"d8204161", []byte("a")},         // an unknown tag
 		{"c11a514b67b0", time.Date(2013, 3, 21, 20, 4, 0, 0, time.UTC)},
 		{"c1fb41d452d9ec200000", time.Date(2013, 3, 21, 20, 4, 0, 500_000_000, time.UTC)},
+		{"c13b0000000e79747bff", time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)},
+		{"c11b0000003afff4417f", time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
 		{"c120", time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC)},
 		{"c074323031332d30332d32315432303a30343a30305a", time.Date(2013, 3, 21, 20, 4, 0, 0, time.UTC)},
 		{"c240", int64(0)}, // a big zero

@@ -12,8 +12,8 @@ var valueDiag = must(cbor.DiagOptions{
 	MaxMapPairs:      MaxItems,
 }.DiagMode())
 
-// Diagnose returns b, one data item, in the diagnostic notation of RFC 8949 section 8, for people to read. What is no such item comes as
-// hexadecimal with the reason.
+// Diagnose returns b, one data item, in the diagnostic notation of RFC 8949 section 8, for people to read. What is no
+// such item comes as hexadecimal with the reason.
 func Diagnose(b []byte) string {
 	err := scanValue(b)
 	if err == nil {

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// scanValue returns nil if b is exactly one well-formed data item within MaxDepth and MaxItems, all its text UTF-8. It allocates
-// nothing, so it is the gate before everything that does.
+// scanValue returns nil if b is exactly one well-formed data item within MaxDepth and MaxItems, all its text UTF-8. It
+// allocates nothing, so it is the gate before everything that does.
 func scanValue(b []byte) error {
 	s := scanner{items: MaxItems}
 	rest, err := s.item(b, 0)

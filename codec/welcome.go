@@ -32,7 +32,8 @@ type welcomeBody struct {
 	Instance   uint64     `cbor:"7,keyasint,omitempty"`
 }
 
-// maxWelcomeRest is what a Welcome without its candidates takes at most: two names, four numbers, a head and a key for each.
+// maxWelcomeRest is what a Welcome without its candidates takes at most: two names, four numbers, a head and a key for
+// each.
 const maxWelcomeRest = 2*(maxHead+MaxName) + 5*maxHead + 7 + 1
 
 // Append appends the body of w to dst. The last candidates are left out if a frame does not hold all. Heartbeat is cut to
