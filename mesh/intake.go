@@ -99,10 +99,7 @@ func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw) {
 		in.receivers[from] = r
 	}
 	in.markDirty(r)
-	if !r.active {
-		r.active = true
-		in.active++
-	}
+	in.activate(now, r)
 	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
 	take, missed := r.check(now, f, in.hasRoom(r))
 	if missed > 0 {
@@ -347,7 +344,7 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 	for _, r := range in.dirty {
 		dst = r.appendAnswers(dst, in.me)
 		if r.known && (r.ackNow || r.ackDue && (all || 2*r.window <= r.told)) {
-			dst = in.appendAck(dst, r)
+			dst = in.appendAck(now, dst, r)
 		}
 		if r.ackDue {
 			late = append(late, r)
@@ -374,13 +371,14 @@ func (in *intake) free() int {
 	return min(in.outbox/2, in.limit-in.used) - in.granted
 }
 
-// appendAck tells r's sender how far it got and what it may send: an equal share of what can be granted at all, never
-// less than what it has.
-func (in *intake) appendAck(dst []byte, r *receiver) []byte {
+// appendAck tells r's sender how far it got and what it may send: an equal share of what can be granted at all, and at
+// most half of what is left, so that the next to come finds something too; never less than what it has.
+func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
+	in.activate(now, r)
 	window := r.window
 	if !in.paused {
-		share := min(in.outbox/2, in.limit-in.used) / max(in.active, 1)
-		window = max(window, min(share, in.free()+r.window))
+		share := min(in.outbox/2, in.limit-in.used) / in.active
+		window = max(window, min(share, (in.free()+r.window)/2))
 		if window < minGrant && in.mayOverrun(r) {
 			window = oversizeGrant
 		}
@@ -390,8 +388,17 @@ func (in *intake) appendAck(dst []byte, r *receiver) []byte {
 		in.starved = append(in.starved, r)
 	}
 	in.granted += window - r.window
-	messages := max(1, (in.limit-in.used)/(2*messageCost)/max(in.active, 1))
+	messages := max(1, (in.limit-in.used)/(2*messageCost)/in.active)
 	return r.appendAck(dst, in.me, window, messages)
+}
+
+// activate gives r a share of the windows for the next grantIdle.
+func (in *intake) activate(now time.Duration, r *receiver) {
+	r.lastActive = now
+	if !r.active {
+		r.active = true
+		in.active++
+	}
 }
 
 // sweep takes back the windows of the idle, and forgets the streams of those long gone. Once a second is enough.
@@ -399,7 +406,7 @@ func (in *intake) sweep(now time.Duration) {
 	in.sweepAt = now + time.Second
 	for from, r := range in.receivers {
 		idle := now - r.lastFrame
-		if r.active && idle > grantIdle {
+		if r.active && now-r.lastActive > grantIdle {
 			in.granted -= r.window
 			r.window, r.active = 0, false
 			in.active--
@@ -412,7 +419,7 @@ func (in *intake) sweep(now time.Duration) {
 			in.dropHalf(r)
 			r.known = false
 		}
-		if idle > streamKeep && !r.dirty {
+		if idle > streamKeep && !r.active && !r.dirty && !r.starved {
 			in.dropHalf(r)
 			delete(in.receivers, from)
 		}

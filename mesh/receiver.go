@@ -23,10 +23,11 @@ type receiver struct {
 	lastFrame time.Duration
 
 	// the window granted from expected on
-	window  int  // what is left of it
-	told    int  // the window in the last Ack
-	starved bool // is in intake.starved
-	active  bool // has a share of the windows
+	window     int           // what is left of it
+	told       int           // the window in the last Ack
+	starved    bool          // is in intake.starved
+	active     bool          // has a share of the windows …
+	lastActive time.Duration // … until grantIdle after this
 
 	// answers due
 	dirty        bool // is in intake.dirty
