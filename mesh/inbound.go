@@ -146,14 +146,14 @@ func (b *inbound) receive(ctx context.Context) (Message, error) {
 }
 
 // local puts a message of this node to itself into its inbox, and waits for room until ctx ends.
-func (b *inbound) local(ctx context.Context, to string, data []byte) error {
+func (b *inbound) local(ctx context.Context, to string, data []byte, own *receipt) error {
 	for {
 		b.mu.Lock()
 		if b.closed != nil {
 			defer b.mu.Unlock()
 			return b.closed
 		}
-		if b.in.local(time.Now(), to, data) {
+		if b.in.local(time.Now(), to, data, own) {
 			b.announce()
 			b.mu.Unlock()
 			return nil
@@ -175,7 +175,7 @@ func (b *inbound) local(ctx context.Context, to string, data []byte) error {
 func (b *inbound) tryLocal(to string, data []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed == nil && b.in.local(time.Now(), to, data) {
+	if b.closed == nil && b.in.local(time.Now(), to, data, nil) {
 		b.announce()
 	}
 }

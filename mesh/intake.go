@@ -25,6 +25,7 @@ type item struct {
 	r    *receiver // nil: from this node itself, or best effort
 	n    uint64    // its number at r
 	cost int
+	own  *receipt // of a node's message to itself; nil: nobody waits
 }
 
 // request is a complete request for the node's handler; reply is the answer to one of its own.
@@ -237,13 +238,16 @@ func (in *intake) bestEffort(wall time.Time, f codec.Raw) {
 }
 
 // local puts a message of this node to itself into its inbox; false: there is no room.
-func (in *intake) local(wall time.Time, to string, data []byte) bool {
+func (in *intake) local(wall time.Time, to string, data []byte, own *receipt) bool {
 	if in.used >= in.limit {
 		return false
 	}
 	cost := len(data) + messageCost
 	in.used += cost
-	in.put(item{Message: Message{From: in.me, To: to, Time: wall, data: data}, cost: cost})
+	if own != nil {
+		own.arrive()
+	}
+	in.put(item{Message: Message{From: in.me, To: to, Time: wall, data: data}, cost: cost, own: own})
 	return true
 }
 
@@ -270,6 +274,9 @@ func (in *intake) dropHalf(r *receiver) {
 // took notes that the application has a message.
 func (in *intake) took(m item) {
 	in.used -= m.cost
+	if m.own != nil {
+		m.own.finish(nil)
+	}
 	if m.r == nil {
 		return
 	}

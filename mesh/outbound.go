@@ -109,6 +109,9 @@ func (s *outStream) setPeer(mine []codec.Transform, e codec.Entry) {
 	s.instance = e.Instance
 	s.paused = e.State == codec.StatePaused
 	s.packer, s.packErr = codec.NewPacker(mine, e.Transforms, e.Required)
+	if s.packErr == nil {
+		s.maxCut = s.packer.MaxPlain()
+	}
 }
 
 // send queues a message, and waits for room until ctx ends.

@@ -35,3 +35,16 @@ type Peer struct {
 	Relay  bool // it is the relay
 	Self   bool // it is this node
 }
+
+// Problems says, a sentence each with the mend, what keeps this node from finding others: multicast without a route, a
+// port in use, no interface. Empty when all is well, or nothing is looked for.
+func (n *Node) Problems() []string {
+	if n.disc == nil {
+		return nil
+	}
+	var out []string
+	for _, p := range n.disc.Problems() {
+		out = append(out, p.Text)
+	}
+	return out
+}

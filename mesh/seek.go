@@ -368,13 +368,13 @@ func (s *seek) refusedForGood() error {
 	}
 	since := s.u.clock() - s.refusedAt
 	switch {
-	case errors.Is(s.refusal, ErrNameTaken), errors.Is(s.refusal, ErrMeshFull):
+	case errors.Is(s.refusal, ErrNameTaken), errors.Is(s.refusal, ErrMeshFull) && s.u.wasLinked:
 		if since < refusedFor {
 			return nil
 		}
-	case errors.Is(s.refusal, ErrBadName), errors.Is(s.refusal, ErrNotAdmitted), errors.Is(s.refusal, ErrBadHello):
+	case errors.Is(s.refusal, ErrMeshFull), errors.Is(s.refusal, ErrBadName), errors.Is(s.refusal, ErrNotAdmitted), errors.Is(s.refusal, ErrBadHello):
 	default:
-		if s.u.wasLinked || s.u.set.Role == RoleServer || s.u.hostname == "" && since < settleMDNS {
+		if s.u.wasLinked || s.u.set.Role == RoleServer || s.u.hostname == "" && !s.settled() {
 			return nil
 		}
 	}

@@ -141,15 +141,15 @@ func (n *Node) send(ctx context.Context, to string, value any, o sendOptions, de
 
 // sendTo queues one message on the stream to one name; its receipt is nil if nobody waits or it has arrived.
 func (n *Node) sendTo(ctx context.Context, to string, m outMessage, o sendOptions, deliver bool) (*receipt, error) {
-	if to == n.set.Name {
-		return nil, n.in.local(ctx, to, m.data)
-	}
-	if e, here := n.view.lookup(to); here && uint64(len(m.data)) > e.MaxMessage {
-		return nil, fmt.Errorf("%w (%d bytes, %q takes %d)", ErrTooLarge, len(m.data), to, e.MaxMessage)
-	}
 	if deliver {
 		m.ackNow = true
 		m.receipt = newReceipt(o.untilTaken)
+	}
+	if to == n.set.Name {
+		return m.receipt, n.in.local(ctx, to, m.data, m.receipt)
+	}
+	if e, here := n.view.lookup(to); here && uint64(len(m.data)) > e.MaxMessage {
+		return nil, fmt.Errorf("%w (%d bytes, %q takes %d)", ErrTooLarge, len(m.data), to, e.MaxMessage)
 	}
 	return m.receipt, n.out.send(ctx, to, m)
 }

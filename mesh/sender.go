@@ -77,6 +77,7 @@ type sender struct {
 	id        uint32
 	overhead  int // bytes of a frame beside its payload
 	retention time.Duration
+	maxCut    int // largest payload before packing; the owner may change it
 
 	// the queue
 	queue []outMessage // head first; queue[0] is message number headN
@@ -128,7 +129,7 @@ func newSender(to, from string, retention, now time.Duration) *sender {
 		id = rand.Uint32()
 	}
 	return &sender{
-		to: to, from: from, id: id, retention: retention,
+		to: to, from: from, id: id, retention: retention, maxCut: codec.MaxPayload,
 		overhead:  codec.HeaderSize + len(to) + len(from),
 		idleSince: now - idleWindow, heard: now, probeAt: noDeadline, probeWait: probeFirst,
 	}
@@ -235,7 +236,7 @@ func (s *sender) frameCost(c cursor) int {
 // cutFrame cuts the next frame off message m, if the window has room for it. It may be made smaller to fit.
 func (s *sender) cutFrame(m *outMessage) bool {
 	rest := len(m.data) - m.cutTo
-	size := min(rest, codec.MaxPayload)
+	size := min(rest, s.maxCut)
 	if room := s.window - s.inflight - s.overhead; s.granted && minCut <= room && room < size {
 		size = room
 	}
