@@ -255,8 +255,8 @@ func (s *seek) settled() bool {
 			wait = 0
 		}
 	}
-	if s.elapsed() < wait {
-		return false
+	if s.elapsed() < wait || errors.Is(s.refusal, ErrNameTaken) {
+		return false // there is a relay: it answered
 	}
 	// Somebody who is said to be the relay is being dialled: that decides, within reason.
 	for _, t := range s.targets {
