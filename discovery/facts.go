@@ -151,9 +151,9 @@ func (fs *facts) hear(h hint, now time.Time) bool {
 	case h.gone && f == nil:
 		return false
 	case f == nil:
-		fs.makeRoom(Hint)
 		f = &fact{}
 		fs.nodes[h.instance] = f
+		defer fs.trim(Hint)
 	}
 	before := f.node(h.instance)
 	if h.gone {
@@ -206,30 +206,30 @@ func (fs *facts) joined(instance uint64, addr netip.AddrPort, meta Meta, now tim
 func (fs *facts) left(instance uint64, now time.Time) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	f := fs.nodes[instance]
-	if f == nil || !f.alive {
-		return
+	if f := fs.nodes[instance]; f != nil && f.alive {
+		fs.leave(instance, f, now)
+		fs.trim(Gone)
 	}
-	fs.makeRoom(Gone)
-	before := f.node(instance)
-	f.alive, f.told = false, now
-	fs.alive--
-	fs.settle(instance, f, before)
 }
 
 // allLeft takes in that our own gossip has ended.
 func (fs *facts) allLeft(now time.Time) {
 	fs.mu.Lock()
-	var alive []uint64
+	defer fs.mu.Unlock()
 	for instance, f := range fs.nodes {
 		if f.alive {
-			alive = append(alive, instance)
+			fs.leave(instance, f, now)
 		}
 	}
-	fs.mu.Unlock()
-	for _, instance := range alive {
-		fs.left(instance, now)
-	}
+	fs.trim(Gone)
+}
+
+// leave notes that a member is gone. The caller holds mu.
+func (fs *facts) leave(instance uint64, f *fact, now time.Time) {
+	before := f.node(instance)
+	f.alive, f.told = false, now
+	fs.alive--
+	fs.settle(instance, f, before)
 }
 
 // room returns an error when one more member is too many.
@@ -259,23 +259,24 @@ func (fs *facts) sweep(now time.Time, hintLife time.Duration) {
 	}
 }
 
-// makeRoom forgets the oldest fact of a state when another one would be too many. The caller holds mu.
-func (fs *facts) makeRoom(state State) {
-	var (
-		oldest uint64
-		seen   time.Time
-		count  int
-	)
+// trim forgets the oldest facts of a state when there are too many: several at once, so that a flood does not sort
+// all facts for each. The caller holds mu.
+func (fs *facts) trim(state State) {
+	if len(fs.nodes)-fs.alive <= maxHints {
+		return
+	}
+	var all []uint64
 	for instance, f := range fs.nodes {
-		if f.state() != state {
-			continue
-		}
-		if count++; count == 1 || f.seen().Before(seen) {
-			oldest, seen = instance, f.seen()
+		if f.state() == state {
+			all = append(all, instance)
 		}
 	}
-	if count >= maxHints {
-		delete(fs.nodes, oldest)
+	if len(all) <= maxHints {
+		return
+	}
+	slices.SortFunc(all, func(a, b uint64) int { return fs.nodes[a].seen().Compare(fs.nodes[b].seen()) })
+	for _, instance := range all[:len(all)-maxHints*7/8] {
+		delete(fs.nodes, instance)
 	}
 }
 

@@ -45,7 +45,7 @@ type round struct {
 }
 
 // leaveBound is how long a node whose address changed takes leave under the old one.
-const leaveBound = 200 * time.Millisecond
+const leaveBound = 500 * time.Millisecond
 
 // start begins, or begins anew under another address.
 func (g *gossip) start(advertise netip.Addr) error {

@@ -28,17 +28,15 @@ type told struct {
 	host string
 	port uint16
 	txt  []string
+	gone bool // the pointer to it was taken back
 }
 
 // hintsIn returns what a response, heard on an interface, says of nodes of the mesh with that hash. Everything
 // else is dropped: other services and meshes, other versions, records without their companions, addresses that
 // cannot be meant.
 func hintsIn(msg *dns.Msg, hash string, via netInterface) []hint {
-	var (
-		instances = make(map[uint64]*told)
-		hosts     = make(map[string][]netip.Addr)
-		hints     []hint
-	)
+	instances := make(map[uint64]*told)
+	hosts := make(map[string][]netip.Addr)
 	of := func(name string) *told {
 		instance, ok := instanceOf(name)
 		if !ok || instances[instance] == nil && len(instances) >= maxTold {
@@ -55,8 +53,8 @@ func hintsIn(msg *dns.Msg, hash string, via netInterface) []hint {
 		dead := rr.Header().Ttl == 0
 		switch rr := rr.(type) {
 		case *dns.PTR:
-			if instance, ok := instanceOf(rr.Ptr); ok && dead && name == srvName && len(hints) < maxTold {
-				hints = append(hints, hint{instance: instance, gone: true})
+			if dead && name == srvName {
+				of(rr.Ptr).gone = true
 			}
 		case *dns.SRV:
 			if !dead {
@@ -64,15 +62,14 @@ func hintsIn(msg *dns.Msg, hash string, via netInterface) []hint {
 				t.host, t.port = strings.ToLower(rr.Target), rr.Port
 			}
 		case *dns.TXT:
-			if !dead {
-				of(name).txt = rr.Txt
-			}
+			of(name).txt = rr.Txt
 		case *dns.A:
 			addHost(hosts, name, rr.A, dead, via)
 		case *dns.AAAA:
 			addHost(hosts, name, rr.AAAA, dead, via)
 		}
 	}
+	var hints []hint
 	for instance, t := range instances {
 		if h, ok := t.judge(instance, hosts[t.host], hash); ok {
 			hints = append(hints, h)
@@ -83,7 +80,12 @@ func hintsIn(msg *dns.Msg, hash string, via netInterface) []hint {
 
 func (t *told) judge(instance uint64, addrs []netip.Addr, hash string) (hint, bool) {
 	relay, term, ok := parseTXT(t.txt, hash)
-	if !ok || t.port == 0 || len(addrs) == 0 {
+	switch {
+	case !ok:
+		return hint{}, false
+	case t.gone:
+		return hint{instance: instance, gone: true}, true
+	case t.port == 0 || len(addrs) == 0:
 		return hint{}, false
 	}
 	h := hint{instance: instance, relay: relay, term: term}

@@ -212,9 +212,10 @@ func advertised(chosen []netInterface, bind, was netip.Addr) (netip.Addr, bool) 
 	if was.IsValid() && !was.IsLoopback() && slices.ContainsFunc(chosen, func(i netInterface) bool { return i.has(was) }) {
 		return was, true
 	}
-	for _, a := range ownAddrs(chosen, bind) {
-		if a.Zone() == "" {
-			return a, true
+	for _, i := range chosen {
+		// Gossip has no place for the zone that a link-local IPv6 address needs.
+		if addr := i.addrs(bind)[0]; addr.Zone() == "" {
+			return addr, true
 		}
 	}
 	return netip.Addr{}, false

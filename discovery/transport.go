@@ -122,11 +122,6 @@ func (t *transport) inBounds(addr netip.Addr) bool {
 
 // handle gives an accepted stream to memberlist, or closes it.
 func (t *transport) handle(conn net.Conn) error {
-	if t.drop != nil {
-		if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil && t.drop(a) {
-			return conn.Close()
-		}
-	}
 	s, err := t.track(conn, true)
 	if err != nil {
 		return err

@@ -1,0 +1,136 @@
+package discovery
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// signalled takes the token, if there is one.
+func signalled(fs *facts) bool {
+	select {
+	case <-fs.changed:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestLifeOfAFact(t *testing.T) {
+	var (
+		fs   = newFacts(1)
+		t0   = time.Now()
+		addr = netip.MustParseAddrPort("192.168.1.9:7000")
+		side = netip.MustParseAddrPort("10.0.0.9:7000")
+		meta = Meta{Name: "nine", Relay: true, Term: 4}
+	)
+	steps := []struct {
+		what    string
+		at      time.Duration
+		do      func(now time.Time)
+		changed bool
+		want    *Node // nil: not known
+	}{
+		{"heard", 0, func(now time.Time) { fs.hear(hint{instance: 9, addrs: []netip.AddrPort{addr}}, now) }, true,
+			&Node{State: Hint, Addrs: []netip.AddrPort{addr}}},
+		{"heard again", 1, func(now time.Time) { fs.hear(hint{instance: 9, addrs: []netip.AddrPort{addr}}, now) }, false,
+			&Node{State: Hint, Addrs: []netip.AddrPort{addr}}},
+		{"heard as relay", 2, func(now time.Time) {
+			fs.hear(hint{instance: 9, addrs: []netip.AddrPort{addr}, relay: true, term: 3}, now)
+		}, true, &Node{State: Hint, Addrs: []netip.AddrPort{addr}, Meta: Meta{Relay: true, Term: 3}}},
+		{"heard elsewhere too", 3, func(now time.Time) {
+			fs.hear(hint{instance: 9, addrs: []netip.AddrPort{side}, relay: true, term: 3}, now)
+		}, true, &Node{State: Hint, Addrs: []netip.AddrPort{side, addr}, Meta: Meta{Relay: true, Term: 3}}},
+		{"joined", 4, func(now time.Time) { fs.joined(9, addr, meta, now) }, true,
+			&Node{State: Alive, Addrs: []netip.AddrPort{addr, side}, Meta: meta}},
+		{"joined again", 5, func(now time.Time) { fs.joined(9, addr, meta, now) }, false,
+			&Node{State: Alive, Addrs: []netip.AddrPort{addr, side}, Meta: meta}},
+		{"forged by mDNS", 6, func(now time.Time) {
+			fs.hear(hint{instance: 9, addrs: []netip.AddrPort{side}, relay: true, term: 99}, now)
+		}, false, &Node{State: Alive, Addrs: []netip.AddrPort{addr, side}, Meta: meta}},
+		{"goodbye", 7, func(now time.Time) { fs.hear(hint{instance: 9, gone: true}, now) }, true,
+			&Node{State: Alive, Addrs: []netip.AddrPort{addr}, Meta: meta}},
+		{"left", 8, func(now time.Time) { fs.left(9, now) }, true,
+			&Node{State: Gone, Addrs: []netip.AddrPort{addr}, Meta: meta}},
+		{"left again", 9, func(now time.Time) { fs.left(9, now) }, false,
+			&Node{State: Gone, Addrs: []netip.AddrPort{addr}, Meta: meta}},
+		{"heard after all", 10, func(now time.Time) { fs.hear(hint{instance: 9, addrs: []netip.AddrPort{addr}}, now) }, true,
+			&Node{State: Hint, Addrs: []netip.AddrPort{addr}, Meta: Meta{Name: "nine"}}},
+		{"silent", 90, func(now time.Time) { fs.sweep(now, hintLife) }, true,
+			&Node{State: Gone, Addrs: []netip.AddrPort{addr}, Meta: meta}},
+		{"gone for an hour", 3700, func(now time.Time) { fs.sweep(now, hintLife) }, true, nil},
+		{"goodbye of a stranger", 3701, func(now time.Time) { fs.hear(hint{instance: 8, gone: true}, now) }, false, nil},
+		{"itself", 3702, func(now time.Time) { fs.hear(hint{instance: 1}, now); fs.joined(1, addr, meta, now) }, false, nil},
+	}
+	for _, s := range steps {
+		s.do(t0.Add(s.at * time.Second))
+		if got := signalled(fs); got != s.changed {
+			t.Errorf("%s: signalled %v", s.what, got)
+		}
+		nodes := fs.snapshot()
+		if s.want == nil {
+			if len(nodes) != 0 {
+				t.Errorf("%s: still %+v", s.what, nodes)
+			}
+			continue
+		}
+		if len(nodes) != 1 {
+			t.Fatalf("%s: %+v", s.what, nodes)
+		}
+		got := nodes[0]
+		if got.State != s.want.State || got.Meta != s.want.Meta || !equalAddrs(got.Addrs, s.want.Addrs) {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", s.what, got, *s.want)
+		}
+	}
+}
+
+func equalAddrs(a, b []netip.AddrPort) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func TestFactsAreBounded(t *testing.T) {
+	fs := newFacts(1)
+	now := time.Now()
+	addr := netip.MustParseAddrPort("192.168.1.9:7000")
+	for n := range uint64(maxHints + 10) {
+		fs.hear(hint{instance: 10 + n, addrs: []netip.AddrPort{addr}}, now.Add(time.Duration(n)))
+	}
+	nodes := fs.snapshot()
+	const forgotten = maxHints/8 + 1
+	if len(nodes) != maxHints+10-forgotten || nodes[0].Instance != 10+forgotten {
+		t.Errorf("%d hints, the oldest is %d", len(nodes), nodes[0].Instance)
+	}
+	var port uint16
+	for port < 50 {
+		port++
+		fs.hear(hint{instance: nodes[0].Instance, addrs: []netip.AddrPort{netip.AddrPortFrom(addr.Addr(), port)}}, now.Add(time.Hour+time.Duration(port)))
+	}
+	nodes = fs.snapshot()
+	if len(nodes[0].Addrs) != maxAddrs || nodes[0].Addrs[maxAddrs-1].Port() != port {
+		t.Errorf("addresses %v", nodes[0].Addrs)
+	}
+	for n := range uint64(maxMembers) {
+		if err := fs.room(1 << 40); err != nil {
+			t.Fatalf("%d members: %v", n, err)
+		}
+		fs.joined(1<<20+n, addr, Meta{Name: "n"}, now)
+	}
+	if fs.room(1<<40) == nil {
+		t.Error("one member too many")
+	}
+	if err := fs.room(1 << 20); err != nil {
+		t.Errorf("a member that is there: %v", err)
+	}
+	fs.allLeft(now)
+	if n := len(fs.snapshot()); n > 2*maxHints || fs.members() != 0 {
+		t.Errorf("%d nodes, %d members", n, fs.members())
+	}
+}
