@@ -1,0 +1,89 @@
+// Command ultra puts this machine into a mesh of UltraSockets from a shell: every verb has a file of its own, and does
+// nothing that a program could not do with package mesh.
+//
+// Exit codes: 0 done, 1 failed, 2 usage, 130 a second interrupt. Errors are one sentence on standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
+
+// run is main without the exit.
+func run(args []string, stderr io.Writer) int {
+	ctx, stop := untilSignal(context.Background())
+	defer stop()
+	started := false // the verb has begun: what fails before that is usage
+	root := newRoot()
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errTold):
+		return exitFailed
+	case errors.As(err, &usage), !started:
+		fmt.Fprintf(stderr, "ultra: %s\n", oneLine(err))
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "ultra: %s\n", oneLine(err))
+	return exitFailed
+}
+
+const rootHelp = `Give every device on the network a name, and send anything to any name.
+
+Nodes of a mesh find each other by multicast DNS; no address is typed. One of them is the relay
+through which messages go; when it is lost, another takes its place and nothing is lost with it.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage. Errors are one sentence on standard error.`
+
+const rootExamples = `  ultra demo                      watch a mesh at work, on this machine only
+  ultra join --name a             take part; type "b hello" to send "hello" to b
+  ultra send b hello              send one message and wait until it has arrived
+  ultra nodes                     who is here`
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "ultra VERB",
+		Short:         "Give every device on the network a name, and send anything to any name",
+		Long:          rootHelp,
+		Example:       rootExamples,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no verb %q; %q lists them", args[0], "ultra help")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SetOut(cmd.ErrOrStderr())
+			if err := cmd.Help(); err != nil {
+				return err
+			}
+			return usageError{errors.New("a verb is missing")}
+		},
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	cobra.EnableCommandSorting = false
+	root.AddCommand(
+		newDemo(), newJoin(), newServe(), newDial(), newSend(), newNodes(), newKeygen(), newVersion(),
+	)
+	return root
+}

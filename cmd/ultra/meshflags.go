@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ultrasockets/mesh"
+)
+
+// meshFlags are what every verb takes that meets a mesh.
+type meshFlags struct {
+	mesh       string
+	bind       string
+	seeds      []string
+	hostname   string
+	secretFile string
+	timeout    time.Duration
+	noMDNS     bool
+	json       bool
+	verbose    bool
+
+	notices *notices // what discovery says it cannot do
+}
+
+const envPrefix = "ULTRA_"
+
+const meshFlagsHelp = `
+Each of --mesh --bind --seed --hostname --secret-file --timeout --no-mdns --json --verbose may also be
+given in the environment, as ULTRA_MESH and so on (ULTRA_SEED with commas); the command line wins.`
+
+// addTo adds the flags to a verb, and reads the environment when it begins.
+func (f *meshFlags) addTo(cmd *cobra.Command) {
+	own := pflag.NewFlagSet("mesh", pflag.ContinueOnError)
+	own.StringVar(&f.mesh, "mesh", "", "name of the mesh (default \"default\"; with an address: whatever answers there)")
+	own.StringVar(&f.bind, "bind", "", "IP address to stay on, such as 127.0.0.1 (default all networks)")
+	own.StringSliceVar(&f.seeds, "seed", nil, "HOST:PORT of any other node, where multicast does not work (repeatable)")
+	own.StringVar(&f.hostname, "hostname", "", "HOST:PORT of a relay to dial, instead of discovery")
+	own.StringVar(&f.secretFile, "secret-file", "", "file with the secret of the mesh, as ultra keygen makes it")
+	own.DurationVar(&f.timeout, "timeout", 5*time.Second, "how long to try; 0 without end")
+	own.BoolVar(&f.noMDNS, "no-mdns", false, "use no multicast: only seeds lead to others")
+	own.BoolVar(&f.json, "json", false, "read and write JSON, one object a line")
+	own.BoolVar(&f.verbose, "verbose", false, "log to standard error")
+	cmd.Flags().AddFlagSet(own)
+	cmd.Long += "\n" + meshFlagsHelp
+	cmd.PreRunE = func(*cobra.Command, []string) error { return fromEnvironment(own) }
+}
+
+// fromEnvironment sets the flags that the command line does not.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(flag *pflag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		value := os.Getenv(name)
+		if value == "" || flag.Changed {
+			return
+		}
+		if err := flags.Set(flag.Name, value); err != nil {
+			errs = append(errs, usageError{fmt.Errorf("%s in the environment: %w", name, err)})
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// config is what the flags say of a node of that name.
+func (f *meshFlags) config(name string) (mesh.Config, error) {
+	cfg := mesh.Config{Name: name, Mesh: f.mesh, Bind: f.bind, Seeds: f.seeds, NoMDNS: f.noMDNS}
+	if f.timeout < 0 {
+		return cfg, usageError{fmt.Errorf("--timeout is %v; it must not be negative", f.timeout)}
+	}
+	if f.secretFile != "" {
+		var err error
+		if cfg.Secret, err = readSecret(f.secretFile); err != nil {
+			return cfg, err
+		}
+	}
+	if f.notices == nil {
+		f.notices = &notices{}
+	}
+	var log slog.Handler
+	if f.verbose {
+		log = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})
+	}
+	cfg.Logger = slog.New(logHandler{log: log, notices: f.notices})
+	return cfg, nil
+}
+
+// within bounds ctx by --timeout.
+func (f *meshFlags) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if f.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, f.timeout)
+}
+
+// meet puts a node into the mesh, by discovery or by --hostname.
+func (f *meshFlags) meet(ctx context.Context, cfg mesh.Config) (*mesh.Node, error) {
+	if f.hostname != "" {
+		return f.dial(ctx, f.hostname, cfg)
+	}
+	node, err := mesh.Join(ctx, cfg)
+	if err != nil {
+		return nil, f.explain(err)
+	}
+	waitRoster(ctx, node)
+	return node, nil
+}
+
+func (f *meshFlags) dial(ctx context.Context, hostname string, cfg mesh.Config) (*mesh.Node, error) {
+	node, err := mesh.Dial(ctx, hostname, cfg)
+	switch {
+	case err == nil:
+		waitRoster(ctx, node)
+		return node, nil
+	case errors.Is(err, context.Canceled):
+		return nil, errInterrupted
+	case errors.Is(err, mesh.ErrNoRelay):
+		return nil, fmt.Errorf("no mesh answers at %s within %v%s; start \"ultra serve\" or \"ultra join --listen\" there, or mend the address", hostname, f.timeout, systemReason(err))
+	}
+	return nil, classify(err)
+}
+
+// waitRoster waits until it is known who is here. The relay always is.
+func waitRoster(ctx context.Context, node *mesh.Node) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if relay := node.Relay(); relay != "" {
+		_ = node.WaitFor(ctx, relay) // a relay that is lost meanwhile, or an interrupt, shows later
+	}
+}
+
+// explain makes a sentence for people of why there is no mesh.
+func (f *meshFlags) explain(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errInterrupted
+	case errors.Is(err, mesh.ErrNoRelay):
+		why := systemReason(err)
+		if texts := f.notices.all(); len(texts) > 0 && len(f.seeds) == 0 {
+			why = " (" + strings.Join(texts, "; ") + ")"
+		}
+		return fmt.Errorf("no mesh %q found within %v%s; start a node with \"ultra join --name a\", or give the address of one with --seed or --hostname", f.meshName(), f.timeout, why)
+	}
+	return classify(err)
+}
+
+func (f *meshFlags) meshName() string {
+	if f.mesh == "" {
+		return mesh.DefaultMesh
+	}
+	return f.mesh
+}
+
+// systemReason is what the system said, in brackets.
+func systemReason(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return fmt.Sprintf(" (%v)", op.Err)
+	}
+	return ""
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"ultrasockets/mesh"
+)
+
+// tale is what the pipe says on standard error of the mesh: sentences, or with --json objects.
+type tale struct {
+	Event  string   `json:"event"` // "here", "problem", or a mesh.EventKind
+	Name   string   `json:"name,omitempty"`
+	Mesh   string   `json:"mesh,omitempty"`
+	Relay  string   `json:"relay,omitempty"`
+	Addr   string   `json:"addr,omitempty"`
+	Nodes  []string `json:"nodes,omitempty"`
+	Self   bool     `json:"self,omitempty"`
+	Count  int      `json:"count,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+}
+
+const (
+	taleHere    = "here"
+	taleProblem = "problem"
+)
+
+// sentence is the tale for people; "" if they need not hear of it.
+func (t tale) sentence() string {
+	switch t.Event {
+	case taleHere:
+		nodes := fmt.Sprintf("%d nodes", len(t.Nodes))
+		if len(t.Nodes) == 1 {
+			nodes = "1 node"
+		}
+		return fmt.Sprintf("%s is in mesh %q (relay %s, %s).", t.Name, t.Mesh, t.Relay, nodes)
+	case taleProblem:
+		return "note: " + t.Reason
+	}
+	switch mesh.EventKind(t.Event) {
+	case mesh.EventLinked:
+		if t.Self {
+			return "this node is the relay now"
+		}
+		return t.Name + " is the relay now"
+	case mesh.EventUnlinked:
+		return fmt.Sprintf("the relay %s is lost, looking for another", t.Name)
+	case mesh.EventJoined:
+		return t.Name + " joined"
+	case mesh.EventLeft:
+		return fmt.Sprintf("%s left (%s)", t.Name, t.Reason)
+	case mesh.EventPaused:
+		return t.Name + " paused"
+	case mesh.EventResumed:
+		return t.Name + " resumed"
+	case mesh.EventGap:
+		return fmt.Sprintf("%s gave up %d frames that were on their way to here", t.Name, t.Count)
+	case mesh.EventLagged:
+		return fmt.Sprintf("%d events were not seen", t.Count)
+	}
+	return ""
+}
+
+// narrator tells what happens to the mesh. What is not delivered it tells always, the rest only if the user wants it.
+type narrator struct {
+	node   *mesh.Node
+	w      io.Writer
+	events bool
+	json   bool
+
+	known  map[string]bool // nodes that need not be announced: they were here before. Owned by run.
+	failed bool            // something was not delivered. Owned by run.
+}
+
+// run tells everything until the node has ended. begin is called once it listens.
+func (n *narrator) run(begin func()) {
+	events := n.node.Events(context.Background())
+	n.here()
+	begin()
+	for e := range events {
+		n.event(e)
+	}
+}
+
+// here says where the node is.
+func (n *narrator) here() {
+	t := tale{Event: taleHere, Name: n.node.Name(), Mesh: n.node.Mesh(), Relay: n.node.Relay()}
+	n.known = make(map[string]bool)
+	for _, p := range n.node.Peers() {
+		t.Nodes = append(t.Nodes, p.Name)
+		n.known[p.Name] = true
+	}
+	if a := n.node.Addr(); a != nil {
+		t.Addr = a.String()
+	}
+	n.tell(t)
+}
+
+func (n *narrator) event(e mesh.Event) {
+	switch e.Kind {
+	case mesh.EventUndelivered:
+		n.failed = true
+		var lost *mesh.UndeliveredError
+		if errors.As(e.Err, &lost) {
+			fmt.Fprintf(n.w, "ultra: %s\n", undelivered(lost))
+		}
+		return
+	case mesh.EventJoined:
+		if n.known[e.Name] {
+			delete(n.known, e.Name)
+			return
+		}
+	case mesh.EventLeft:
+		delete(n.known, e.Name)
+	}
+	n.tell(tale{Event: string(e.Kind), Name: e.Name, Self: e.Self, Count: e.Count, Reason: e.Reason})
+}
+
+func (n *narrator) tell(t tale) {
+	switch {
+	case !n.events:
+	case n.json:
+		fmt.Fprintf(n.w, "%s\n", jsonLine(t))
+	default:
+		if s := t.sentence(); s != "" {
+			fmt.Fprintln(n.w, s)
+		}
+	}
+}
+
+// problem tells what discovery cannot do here. People hear of it in any case.
+func (n *narrator) problem(text string) {
+	if n.events && n.json {
+		n.tell(tale{Event: taleProblem, Reason: text})
+		return
+	}
+	fmt.Fprintln(n.w, tale{Event: taleProblem, Reason: text}.sentence())
+}
+
+// syncWriter lets several goroutines write whole lines.
+type syncWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *syncWriter) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
+}
