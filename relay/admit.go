@@ -132,10 +132,14 @@ func (h *Hub) admit(s *shake) (p *peer, refusal *codec.Refusal, hold bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var old *peer
-	for range maxTakeover {
+	for n := 0; ; n++ {
 		var holder *peer
 		refusal, holder, hold = h.judge(s)
 		if holder == nil {
+			break
+		}
+		if n == maxTakeover {
+			refusal = notNow("the name changes hands too often")
 			break
 		}
 		// The same instance on a new link: its old reader must have gone before the new link is welcome.
@@ -145,7 +149,6 @@ func (h *Hub) admit(s *shake) (p *peer, refusal *codec.Refusal, hold bool) {
 		h.mu.Unlock()
 		<-old.gone
 		h.mu.Lock()
-		refusal = notNow("the name changed hands too often")
 	}
 	if old != nil && (refusal != nil || hold) {
 		h.removeName(old, codec.LeftReplaced)
@@ -257,7 +260,7 @@ func (h *Hub) full(hello *codec.Hello, replaces *peer) bool {
 
 // holdVote registers a Hello as a vote; it gives its place back. mu is held.
 func (h *Hub) holdVote(s *shake) (refusal *codec.Refusal, holder *peer, hold bool) {
-	if s.held > 0 && h.now()-s.held >= holdTime {
+	if s.voted && h.now()-s.held >= holdTime {
 		return notNow("this node is not the relay, nor does it know who is"), nil, false
 	}
 	if len(h.votes) >= maxVotes {
@@ -269,8 +272,8 @@ func (h *Hub) holdVote(s *shake) (refusal *codec.Refusal, holder *peer, hold boo
 			v.wakeUp()
 		}
 	}
-	if s.held == 0 {
-		s.held = h.now()
+	if !s.voted {
+		s.voted, s.held = true, h.now()
 	}
 	_ = s.raw.SetReadDeadline(time.Now().Add(holdTime - (h.now() - s.held)))
 	h.leavePlace(s)

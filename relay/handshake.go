@@ -37,7 +37,8 @@ type shake struct {
 	// guarded by Hub.mu
 	placed  bool
 	evicted bool          // from the votes, by a newer Hello of the same instance
-	held    time.Duration // when it became a vote; 0: never
+	voted   bool          // it has been a vote
+	held    time.Duration // since when
 }
 
 // errAnswered ends a handshake whose dialler has been told why.
