@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flynn/noise"
+
 	"ultrasockets/codec"
 )
 
@@ -340,13 +342,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 1, 2, 3}, 2)
 	f.Fuzz(func(t *testing.T, in []byte, step int) {
 		s := &secureConn{Conn: &scripted{in: in, step: max(1, step%4096)}}
-		hs, _ := newHandshake(make([]byte, 32), nil, true)
-		peer, _ := newHandshake(make([]byte, 32), nil, false)
-		m1, _, _, _ := hs.WriteMessage(nil, nil)
-		peer.ReadMessage(nil, m1)
-		m2, dec, _, _ := peer.WriteMessage(nil, nil)
-		hs.ReadMessage(nil, m2)
-		s.dec = dec
+		s.dec = noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0)
 		if n, err := io.Copy(io.Discard, s); n > 0 || err == nil && len(in) >= 2 && binary.BigEndian.Uint16(in) <= uint16(min(len(in)-2, 1<<16-1)) {
 			t.Fatalf("%d bytes came through: %v", n, err)
 		}
