@@ -90,7 +90,7 @@ func (s *shake) preamble() (codec.Preamble, error) {
 	if err := s.need(1); err != nil {
 		return codec.Preamble{}, err
 	}
-	if s.in.data()[0] != 'U' && s.hub.cfg.Foreign != nil && !s.waiting {
+	if s.in.data()[0] != 'U' && s.hub.cfg.Foreign != nil {
 		_ = s.raw.SetDeadline(time.Time{})
 		if s.hub.cfg.Foreign(&replayConn{Conn: s.raw, head: s.in.data()}) {
 			s.hub.count.turnAway(awayForeign)

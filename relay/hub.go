@@ -272,8 +272,8 @@ func (h *Hub) Reign(r Reign) *Attachment {
 	}
 	h.startWheel()
 	h.att, h.mood = a, reigning
-	h.router.set(&a.seat)
 	a.out.force(h.rosterFrames())
+	h.router.set(&a.seat)
 	h.wakeVotes()
 	h.signal()
 	return a

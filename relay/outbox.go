@@ -150,6 +150,13 @@ func (o *outbox) put(b []byte, control bool) (v verdict, mark bool) {
 	return v, mark
 }
 
+// prime puts the first words of an outbox that nobody else knows yet. The caller must call wake.
+func (o *outbox) prime(b []byte) {
+	o.mu.Lock()
+	o.take(b)
+	o.mu.Unlock()
+}
+
 // force is put for the hub's own words, which must arrive: only a closed outbox refuses them.
 func (o *outbox) force(b []byte) {
 	o.mu.Lock()

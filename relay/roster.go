@@ -63,8 +63,10 @@ func (h *Hub) link(s *shake) *peer {
 	if p.wantsRoster {
 		first = append(first, h.rosterFrames()...)
 	}
-	p.out.force(first)
+	// Who reads the Welcome can be reached already: so it is queued, the name set, and only then written.
+	p.out.prime(first)
 	h.router.set(&p.seat)
+	p.out.wake()
 	if p.seat.listed {
 		h.push(codec.Change{Op: codec.Joined, Entry: p.entry}, p)
 	}
