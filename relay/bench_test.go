@@ -228,10 +228,16 @@ func BenchmarkRoundTrip(b *testing.B) {
 	echo.Wait()
 }
 
-// BenchmarkIdleLink measures the memory of the hub's end of links that have been busy and are idle now.
+// BenchmarkIdleLink measures the memory of an idle link: the hub's end with its
+// socket, and what the dialling end holds beyond its socket.
 func BenchmarkIdleLink(b *testing.B) {
+	b.Run("open", func(b *testing.B) { benchIdle(b, nil) })
+	b.Run("secret", func(b *testing.B) { benchIdle(b, make([]byte, 32)) })
+}
+
+func benchIdle(b *testing.B, secret []byte) {
 	const links = 1000
-	h, addr := hubOn(b, HubConfig{Heartbeat: time.Minute})
+	h, addr := hubOn(b, HubConfig{Heartbeat: time.Minute, Secret: secret})
 	runIdle(b, h.Reign(Reign{}))
 	var before, after runtime.MemStats
 	for b.Loop() {
@@ -240,7 +246,7 @@ func BenchmarkIdleLink(b *testing.B) {
 		bare := memoryOf(b, links) // what the dialling ends and the test itself cost
 		conns := make([]net.Conn, 0, links)
 		for i := range links {
-			conns = append(conns, rawLink(b, addr, fmt.Sprintf("n%d", i), nil))
+			conns = append(conns, rawLink(b, addr, fmt.Sprintf("n%d", i), secret))
 		}
 		runtime.GC()
 		runtime.GC()

@@ -7,48 +7,14 @@ import (
 	"time"
 )
 
-// Sizes of an outbox.
+// Sizes of an outbox, in bytes.
 const (
-	// chunkSize is the unit of memory of a busy outbox. With the 18 bytes that
-	// the secure channel adds, one chunk is one record within 64 KiB.
-	chunkSize = 64<<10 - 32
-	// firstChunk is the size of the first chunk of an outbox that was empty, so
-	// that a few bytes for each of thousands of links do not cost 64 KiB each.
-	firstChunk = 4 << 10
-	// turnChunks is the most that one write takes.
-	turnChunks = 4
-
 	defaultOutbox  = 1 << 20
 	minOutbox      = 64 << 10
 	maxOutbox      = 1 << 30
 	controlReserve = 64 << 10
 	defaultBudget  = 256 << 20
 )
-
-// chunk is a piece of an outbox: len(b) bytes are used.
-type chunk struct{ b []byte }
-
-var (
-	bigChunks   = sync.Pool{New: func() any { return &chunk{make([]byte, 0, chunkSize)} }}
-	smallChunks = sync.Pool{New: func() any { return &chunk{make([]byte, 0, firstChunk)} }}
-)
-
-func newChunk(small bool) *chunk {
-	if small {
-		return smallChunks.Get().(*chunk)
-	}
-	return bigChunks.Get().(*chunk)
-}
-
-func (c *chunk) free() {
-	small := cap(c.b) == firstChunk
-	c.b = c.b[:0]
-	if small {
-		smallChunks.Put(c)
-	} else {
-		bigChunks.Put(c)
-	}
-}
 
 // budget bounds the bytes in all outboxes of a hub.
 type budget struct {
@@ -247,59 +213,6 @@ func (o *outbox) start() bool {
 	return true
 }
 
-// writeDirect writes whole frames at once if the outbox is idle, and queues
-// what the kernel does not take. False: nothing was done.
-func (o *outbox) writeDirect(b []byte) bool {
-	if o.direct == nil {
-		return false
-	}
-	o.mu.Lock()
-	if o.state != idle || o.fits(len(b), false) != taken {
-		o.mu.Unlock()
-		return false
-	}
-	o.state = busy
-	o.grow(len(b))
-	o.mu.Unlock()
-
-	n := o.direct.write(b)
-
-	o.mu.Lock()
-	o.shrink(n)
-	if rest := b[n:]; len(rest) > 0 {
-		if o.closed {
-			o.shrink(len(rest))
-		} else {
-			o.requeue(rest)
-		}
-	}
-	if len(o.queue) == 0 && !o.rosterDue && !o.refused {
-		o.settle()
-		o.mu.Unlock()
-		return true
-	}
-	o.state = marked
-	start := o.start()
-	o.mu.Unlock()
-	if start {
-		o.drain()
-	}
-	return true
-}
-
-// requeue puts what writeDirect could not write before everything that came
-// meanwhile; its bytes are counted already. mu is held.
-func (o *outbox) requeue(rest []byte) {
-	var head []*chunk
-	for len(rest) > 0 {
-		c := newChunk(len(rest) <= firstChunk)
-		n := min(len(rest), cap(c.b))
-		c.b = append(c.b, rest[:n]...)
-		head, rest = append(head, c), rest[n:]
-	}
-	o.queue = append(head, o.queue...)
-}
-
 // settle makes the outbox idle; mu is held, nothing is queued.
 func (o *outbox) settle() {
 	o.state = idle
@@ -307,103 +220,6 @@ func (o *outbox) settle() {
 		close(o.empty)
 		o.empty = nil
 	}
-}
-
-// next gives the drainer its next turn. False: nothing is left, and the drainer
-// must stop at once.
-func (o *outbox) next() bool {
-	for {
-		o.mu.Lock()
-		if o.closed {
-			o.discard()
-			o.settle()
-			o.mu.Unlock()
-			return false
-		}
-		var call func()
-		switch {
-		case o.rosterDue && o.held == 0:
-			o.rosterDue, call = false, o.onEmpty
-		case o.refused && o.roomy && o.held <= o.limit/2:
-			o.refused, call = false, o.onRoom
-		case len(o.queue) == 0:
-			o.settle()
-			o.mu.Unlock()
-			return false
-		default:
-			n := min(len(o.queue), turnChunks)
-			o.turn = append(o.turn[:0], o.queue[:n]...)
-			m := copy(o.queue, o.queue[n:])
-			clear(o.queue[m:])
-			o.queue = o.queue[:m]
-			o.since.Store(int64(o.clock.now()) | 1)
-			o.mu.Unlock()
-			return true
-		}
-		o.mu.Unlock()
-		if call != nil {
-			call()
-		}
-	}
-}
-
-// done gives the turn's memory back.
-func (o *outbox) done() {
-	n := 0
-	for i, c := range o.turn {
-		n += len(c.b)
-		c.free()
-		o.turn[i] = nil
-	}
-	o.turn = o.turn[:0]
-	o.since.Store(0)
-	o.mu.Lock()
-	o.shrink(n)
-	o.lastWrite = o.clock.now()
-	o.mu.Unlock()
-}
-
-// discard throws away what is queued; mu is held.
-func (o *outbox) discard() {
-	n := 0
-	for _, c := range o.queue {
-		n += len(c.b)
-		c.free()
-	}
-	o.queue = nil
-	o.shrink(n)
-}
-
-// writer is the drainer of an outbox with a connection: it writes until
-// nothing is left. A failed write closes the connection, which its reader finds.
-func (o *outbox) writer() {
-	defer o.writing.Done()
-	for o.next() {
-		err := o.writeTurn()
-		o.done()
-		if err != nil {
-			o.close()
-			o.conn.Close()
-		}
-	}
-}
-
-func (o *outbox) writeTurn() error {
-	if len(o.turn) == 1 {
-		_, err := o.conn.Write(o.turn[0].b)
-		return err
-	}
-	o.bufs = o.bufs[:0]
-	for _, c := range o.turn {
-		o.bufs = append(o.bufs, c.b)
-	}
-	defer clear(o.bufs)
-	if s, ok := o.conn.(*secureConn); ok {
-		return s.writeBuffers(o.bufs)
-	}
-	o.left = o.bufs // WriteTo consumes it
-	_, err := o.left.WriteTo(o.conn)
-	return err
 }
 
 // close throws away what is queued and refuses all that comes.

@@ -9,6 +9,8 @@ import (
 	"ultrasockets/codec"
 )
 
+// Steps 3 to 5 of the route: from what one read brought to the outboxes of those it is for.
+
 // seat is a name's place at the router.
 type seat struct {
 	// static
