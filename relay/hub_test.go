@@ -84,6 +84,10 @@ func TestRoster(t *testing.T) {
 	wantChange(t, as, codec.Left, codec.LeftLost, "c")
 	att.Close()
 	wantChange(t, as, codec.Left, codec.LeftBye, "relay")
+	_, ds := join(t, addr, "d")
+	if r := nextRoster(t, ds); len(r) != 2 || r[0].Relay || r[1].Relay {
+		t.Fatalf("%+v", r)
+	}
 }
 
 func TestLeave(t *testing.T) {

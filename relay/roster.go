@@ -197,7 +197,7 @@ func (h *Hub) resendRoster(o *outbox) {
 // rosterFrames is the whole roster; mu is held.
 func (h *Hub) rosterFrames() []byte {
 	entries := make([]codec.Entry, 0, h.listed+1)
-	if h.att != nil {
+	if h.att != nil && !h.att.ended() {
 		entries = append(entries, h.att.entry)
 	}
 	for _, p := range h.names {
