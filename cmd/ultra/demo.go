@@ -394,13 +394,12 @@ func (d *demo) verdict(err error) error {
 
 // invite says how to go on by oneself.
 func (d *demo) invite() {
-	ultra := os.Args[0]
+	ultra, built := os.Args[0], ""
 	if exe, err := os.Executable(); err == nil && strings.Contains(exe, "go-build") { // go run
 		ultra = "." + string(filepath.Separator) + "ultra"
-		d.say("\nNow you: go build -o ultra ./cmd/ultra, then in two terminals")
-	} else {
-		d.say("\nNow you: in two terminals")
+		built = " (after: go build -o ultra ./cmd/ultra)"
 	}
+	d.say("\nNow you: in two terminals%s", built)
 	first, second := "", ""
 	if !d.byMDNS {
 		first, second = " --bind 127.0.0.1 --listen 127.0.0.1:7001", " --bind 127.0.0.1 --seed 127.0.0.1:7001"

@@ -58,8 +58,8 @@ func undelivered(e *mesh.UndeliveredError) string {
 		messages = "1 message"
 	}
 	unknown := ""
-	if e.Unsent < e.Count {
-		unknown = fmt.Sprintf(" (of %d the outcome is unknown)", e.Count-e.Unsent)
+	if sent := e.Count - e.Unsent; sent > 0 {
+		unknown = fmt.Sprintf(" (%d had been sent, with unknown outcome)", sent)
 	}
 	return fmt.Sprintf("%s to %q not delivered%s: %s", messages, e.To, unknown, oneLine(e.Reason))
 }

@@ -1,14 +1,18 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"ultrasockets/mesh"
 )
+
+const lostRest = time.Second // what is given up within so long is one sentence for each name and reason
 
 // tale is what the pipe says on standard error of the mesh: sentences, or with --json objects.
 type tale struct {
@@ -70,22 +74,26 @@ type narrator struct {
 	w      io.Writer
 	events bool
 	json   bool
+	prompt bool // a person is to type
+
+	leaving atomic.Bool
 
 	known  map[string]bool // nodes that need not be announced: they were here before. Owned by run.
 	failed bool            // something was not delivered. Owned by run.
+
+	mu   sync.Mutex
+	lost []mesh.UndeliveredError // to be told. Guarded by mu.
 }
 
-// run tells everything until the node has ended. begin is called once it listens.
-func (n *narrator) run(begin func()) {
-	events := n.node.Events(context.Background())
-	n.here()
-	begin()
+// run tells of all events, until the node has ended.
+func (n *narrator) run(events iter.Seq[mesh.Event]) {
 	for e := range events {
 		n.event(e)
 	}
+	n.tellLost()
 }
 
-// here says where the node is.
+// here says where the node is, before run.
 func (n *narrator) here() {
 	t := tale{Event: taleHere, Name: n.node.Name(), Mesh: n.node.Mesh(), Relay: n.node.Relay()}
 	n.known = make(map[string]bool)
@@ -105,7 +113,7 @@ func (n *narrator) event(e mesh.Event) {
 		n.failed = true
 		var lost *mesh.UndeliveredError
 		if errors.As(e.Err, &lost) {
-			fmt.Fprintf(n.w, "ultra: %s\n", undelivered(lost))
+			n.lose(*lost)
 		}
 		return
 	case mesh.EventJoined:
@@ -115,8 +123,38 @@ func (n *narrator) event(e mesh.Event) {
 		}
 	case mesh.EventLeft:
 		delete(n.known, e.Name)
+	case mesh.EventUnlinked:
+		if n.leaving.Load() {
+			return // that is what leaving means
+		}
 	}
 	n.tell(tale{Event: string(e.Kind), Name: e.Name, Self: e.Self, Count: e.Count, Reason: e.Reason})
+}
+
+// lose notes what was not delivered, to be told soon: messages grow old one by one.
+func (n *narrator) lose(e mesh.UndeliveredError) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i, known := range n.lost {
+		if known.To == e.To && errors.Is(known.Reason, e.Reason) {
+			n.lost[i].Count += e.Count
+			n.lost[i].Unsent += e.Unsent
+			return
+		}
+	}
+	if len(n.lost) == 0 {
+		time.AfterFunc(lostRest, n.tellLost)
+	}
+	n.lost = append(n.lost, e)
+}
+
+func (n *narrator) tellLost() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.lost {
+		fmt.Fprintf(n.w, "ultra: %s\n", undelivered(&e))
+	}
+	n.lost = nil
 }
 
 func (n *narrator) tell(t tale) {
@@ -125,7 +163,11 @@ func (n *narrator) tell(t tale) {
 	case n.json:
 		fmt.Fprintf(n.w, "%s\n", jsonLine(t))
 	default:
-		if s := t.sentence(); s != "" {
+		s := t.sentence()
+		if n.prompt && t.Event == taleHere {
+			s += " Type: NAME message"
+		}
+		if s != "" {
 			fmt.Fprintln(n.w, s)
 		}
 	}

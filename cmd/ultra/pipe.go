@@ -36,12 +36,14 @@ type pipe struct {
 func (p *pipe) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	n := &narrator{node: p.node, w: p.errs, events: p.events, json: p.json}
+	n := &narrator{node: p.node, w: p.errs, events: p.events, json: p.json, prompt: p.terminal && !p.json}
 	p.notices.listen(n.problem)
-	told, listening := make(chan struct{}), make(chan struct{})
+	events := p.node.Events(context.Background()) // before anything is sent, so that nothing is missed
+	n.here()
+	told := make(chan struct{})
 	go func() {
 		defer close(told)
-		n.run(func() { close(listening) })
+		n.run(events)
 	}()
 	printed := make(chan error, 1)
 	go func() {
@@ -49,10 +51,6 @@ func (p *pipe) run(ctx context.Context) error {
 		stop(err)
 		printed <- err
 	}()
-	<-listening
-	if p.terminal && !p.json {
-		fmt.Fprintln(p.errs, "Type: NAME message")
-	}
 	err := p.send(ctx)
 	if err == nil && p.lines == 0 && !p.stay && ctx.Err() == nil && !p.terminal {
 		fmt.Fprintf(p.errs, "note: the input was empty, so %s leaves; --stay remains\n", p.node.Name())
@@ -63,6 +61,7 @@ func (p *pipe) run(ctx context.Context) error {
 		case <-p.node.Done():
 		}
 	}
+	n.leaving.Store(true)
 	left := p.leave(ctx)
 	printErr := <-printed
 	<-told
