@@ -173,19 +173,18 @@ func TestSeedThatComesLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := startPeer(t, 1, Config{NoMDNS: true, Seeds: []string{addr.String()}}, nil)
-	tried := make(chan struct{}, 1)
 	probe, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
 	if err != nil {
 		t.Skipf("the port was taken meanwhile: %v", err)
 	}
-	go func() {
-		if conn, err := probe.Accept(); err == nil {
-			_ = conn.Close()
-		}
-		tried <- struct{}{}
-	}()
-	<-tried // and that attempt failed
-	_, _ = probe.Close(), reserved.Close()
+	if err := probe.SetDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := probe.Accept()
+	if err != nil {
+		t.Fatalf("the seed was not tried: %v", err)
+	}
+	_, _, _ = conn.Close(), probe.Close(), reserved.Close() // and that attempt failed
 	tcp, udp, err := ListenPair(t.Context(), addr.String())
 	if err != nil {
 		t.Skipf("the port was taken meanwhile: %v", err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -43,8 +44,9 @@ type Node struct {
 
 // How long and how much is remembered.
 const (
-	hintLife = 75 * time.Second // a hint not heard again for so long is dropped: two browses of 30 s missed
-	goneLife = time.Hour        // for so long a node that is gone is kept, and tried again
+	echoLife = 250 * time.Millisecond // after a goodbye, what is still heard of a node was said before it
+	hintLife = 75 * time.Second       // a hint not heard again for so long is dropped: two browses of 30 s missed
+	goneLife = time.Hour              // for so long a node that is gone is kept, and tried again
 
 	maxHints   = 1024 // nodes known by mDNS only, and again as many that are gone; the oldest go first
 	maxMembers = 4096 // nodes of one gossip; more are refused
@@ -112,12 +114,13 @@ type facts struct {
 	changed chan struct{} // capacity 1: a token when nodes would return something else than before
 
 	mu    sync.Mutex
-	nodes map[uint64]*fact // guarded by mu
-	alive int              // how many of them are members, guarded by mu
+	nodes map[uint64]*fact     // guarded by mu
+	alive int                  // how many of them are members, guarded by mu
+	byes  map[uint64]time.Time // who said goodbye by mDNS lately, guarded by mu
 }
 
 func newFacts(self uint64) *facts {
-	return &facts{self: self, changed: make(chan struct{}, 1), nodes: make(map[uint64]*fact)}
+	return &facts{self: self, changed: make(chan struct{}, 1), nodes: make(map[uint64]*fact), byes: make(map[uint64]time.Time)}
 }
 
 // snapshot returns all nodes, sorted by instance. The caller owns the result.
@@ -147,9 +150,17 @@ func (fs *facts) hear(h hint, now time.Time) bool {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	f := fs.nodes[h.instance]
+	if h.gone {
+		if len(fs.byes) >= maxHints {
+			clear(fs.byes)
+		}
+		fs.byes[h.instance] = now
+	}
 	switch {
 	case h.gone && f == nil:
 		return false
+	case !h.gone && now.Sub(fs.byes[h.instance]) < echoLife:
+		return false // answers and goodbyes come to different sockets, and overtake each other
 	case f == nil:
 		f = &fact{}
 		fs.nodes[h.instance] = f
@@ -246,6 +257,7 @@ func (fs *facts) room(instance uint64) error {
 func (fs *facts) sweep(now time.Time, hintLife time.Duration) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	maps.DeleteFunc(fs.byes, func(_ uint64, at time.Time) bool { return now.Sub(at) > echoLife })
 	for instance, f := range fs.nodes {
 		before := f.node(instance)
 		f.addrs = slices.DeleteFunc(f.addrs, func(h heardAddr) bool { return now.Sub(h.at) > hintLife })

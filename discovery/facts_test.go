@@ -50,6 +50,9 @@ func TestLifeOfAFact(t *testing.T) {
 		}, false, &Node{State: Alive, Addrs: []netip.AddrPort{addr, side}, Meta: meta}},
 		{"goodbye", 7, func(now time.Time) { fs.hear(hint{instance: 9, gone: true}, now) }, true,
 			&Node{State: Alive, Addrs: []netip.AddrPort{addr}, Meta: meta}},
+		{"an answer that the goodbye overtook", 7, func(now time.Time) {
+			fs.hear(hint{instance: 9, addrs: []netip.AddrPort{side}}, now)
+		}, false, &Node{State: Alive, Addrs: []netip.AddrPort{addr}, Meta: meta}},
 		{"left", 8, func(now time.Time) { fs.left(9, now) }, true,
 			&Node{State: Gone, Addrs: []netip.AddrPort{addr}, Meta: meta}},
 		{"left again", 9, func(now time.Time) { fs.left(9, now) }, false,
@@ -59,7 +62,10 @@ func TestLifeOfAFact(t *testing.T) {
 		{"silent", 90, func(now time.Time) { fs.sweep(now, hintLife) }, true,
 			&Node{State: Gone, Addrs: []netip.AddrPort{addr}, Meta: meta}},
 		{"gone for an hour", 3700, func(now time.Time) { fs.sweep(now, hintLife) }, true, nil},
-		{"goodbye of a stranger", 3701, func(now time.Time) { fs.hear(hint{instance: 8, gone: true}, now) }, false, nil},
+		{"goodbye of a stranger", 3701, func(now time.Time) {
+			fs.hear(hint{instance: 8, gone: true}, now)
+			fs.hear(hint{instance: 8, addrs: []netip.AddrPort{side}}, now)
+		}, false, nil},
 		{"itself", 3702, func(now time.Time) { fs.hear(hint{instance: 1}, now); fs.joined(1, addr, meta, now) }, false, nil},
 	}
 	for _, s := range steps {

@@ -148,11 +148,16 @@ func (g *gossip) config(r *round) *memberlist.Config {
 	c.TCPTimeout = 2 * time.Second
 	c.ProbeInterval, c.ProbeTimeout, c.SuspicionMult = 500*time.Millisecond, 300*time.Millisecond, 6
 	c.SuspicionMaxTimeoutMult = 2 // in a small mesh there are too few others to confirm a crash
+	c.PushPullInterval = 10 * time.Second
 	if r.advertise.IsLoopback() {
 		c = memberlist.DefaultLocalConfig()
 		c.ProbeInterval, c.ProbeTimeout, c.SuspicionMult = 200*time.Millisecond, 100*time.Millisecond, 2
 		c.GossipInterval = 50 * time.Millisecond
+		c.PushPullInterval = 3 * time.Second
 	}
+	// News is told a few times to nodes chosen at random, and in a small mesh all of them may be those who know:
+	// then it waits for the next full exchange, so that comes sooner than the library has it, too.
+	c.RetransmitMult = 4
 	c.Name = label(g.self)
 	c.Label = g.mesh
 	c.Transport = r.transport

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -28,6 +29,13 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("16") // these tests wait for the network, not for a processor
+	}
+	if os.Getenv(namespaceEnv) != "" {
+		os.Exit(m.Run()) // its parent checks for leaks
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -65,6 +73,9 @@ func TestCloseWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	if err := l.SetDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
 	a := startPeer(t, 1, Config{Beacon: true, Seeds: []string{mute.String()}}, nil)
 	conn, err := l.Accept()
 	if err != nil {

@@ -145,6 +145,11 @@ func (s *station) read(from *socket) {
 // answer answers a query as its sender wants it: plain DNS to a port of its own, alone on request, else to all.
 func (s *station) answer(query *dns.Msg, src netip.AddrPort) {
 	records := s.zone.answers(query)
+	select {
+	case <-s.done: // the goodbye is the last word
+		return
+	default:
+	}
 	if len(records) == 0 {
 		return
 	}
