@@ -353,13 +353,15 @@ func (o *outbound) answer(f codec.Raw) {
 	}
 	s.mu.Lock()
 	if f.Stream() == s.id {
-		s.takeAnswer(o.clock(), f)
+		_, here := o.lookup(s.to)
+		s.takeAnswer(o.clock(), f, here)
 		o.pump(s)
 	}
 	o.settle(s)
 }
 
-func (s *outStream) takeAnswer(now time.Duration, f codec.Raw) {
+// takeAnswer does what an answer means; here tells whether the roster lists the name.
+func (s *outStream) takeAnswer(now time.Duration, f codec.Raw, here bool) {
 	switch f.Kind() {
 	case codec.KindAck:
 		if a, err := codec.ParseAck(f.Payload()); err == nil {
@@ -376,7 +378,11 @@ func (s *outStream) takeAnswer(now time.Duration, f codec.Raw) {
 		}
 		switch u.Reason {
 		case codec.Absent:
-			s.setAbsent(now)
+			if !here {
+				s.setAbsent(now)
+				return
+			}
+			s.onBusy(now, f.Seq()) // it has come since: the roster was faster than this
 		case codec.Busy:
 			s.onBusy(now, f.Seq())
 		case codec.TooLarge:

@@ -230,7 +230,7 @@ func (s *seek) standing() standing {
 			st.votes++
 		}
 	}
-	st.relayDead = u.lostForGood || slices.ContainsFunc(nodes, func(n discovery.Node) bool {
+	st.relayDead = u.lostShutdown || slices.ContainsFunc(nodes, func(n discovery.Node) bool {
 		return n.Instance == u.lostInstance && n.State == discovery.Gone
 	})
 	if len(u.lostAddrs) > 0 {

@@ -122,7 +122,7 @@ func (p *pipe) hear() {
 
 // takeAnswerInto runs takeAnswer on a copy and keeps what it did.
 func (s *outStream) takeAnswerInto(p *pipe, f codec.Raw) {
-	s.takeAnswer(p.now, f)
+	s.takeAnswer(p.now, f, true)
 	*p.s = s.sender
 }
 

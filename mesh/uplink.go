@@ -47,9 +47,9 @@ type uplink struct {
 	lost         string        // name of the relay that was lost; "": a newcomer
 	lostInstance uint64        //
 	lostAddrs    []string      // where it was
-	lostForGood  bool          // it said so
+	lostForGood  bool          // it said so: no use to dial it again
+	lostShutdown bool          // it said that the mesh needs another
 	lastRoster   []codec.Entry // as of the last relay
-	lastRelays   [][]string    // candidates as of the last relay
 	referrals    [][]string    // where others say the relay is, newest first
 	lastDialled  []string      // addresses of the target that led to the link
 	maxTerm      uint32        // highest term seen
@@ -114,9 +114,9 @@ func (u *uplink) attach(port relay.Port) {
 	w := port.Welcome()
 	u.maxTerm = max(u.maxTerm, w.Term)
 	u.hello.Term = u.maxTerm
-	u.lost, u.lostForGood, u.resigned = "", false, false
+	u.lost, u.lostForGood, u.lostShutdown, u.resigned = "", false, false, false
 	u.referrals = nil
-	u.n.view.setRelay(w.Relay, w.Candidates)
+	u.n.view.setRelay(w.Relay)
 	self := port.Addr() == nil
 	if u.hub != nil && !self {
 		u.hub.Refer(w.Relay, u.lastDialled)
@@ -163,8 +163,8 @@ func (u *uplink) detach(port relay.Port, err error) {
 	u.n.out.setPort(nil)
 	u.n.in.setPort(nil)
 	w := port.Welcome()
-	u.lastRoster, u.lastRelays = u.n.view.entries(), u.n.view.candidates()
-	u.n.view.setRelay("", nil)
+	u.lastRoster = u.n.view.entries()
+	u.n.view.setRelay("")
 	u.set.log.Info("link lost", "relay", w.Relay, "err", err)
 	reason := ""
 	if err != nil {
@@ -183,7 +183,7 @@ func (u *uplink) detach(port relay.Port, err error) {
 	if errors.As(err, &bye) {
 		switch bye.Bye.Reason {
 		case codec.ByeResigned, codec.ByeShutdown:
-			u.lostForGood = true
+			u.lostForGood, u.lostShutdown = true, bye.Bye.Reason == codec.ByeShutdown
 			u.refer(bye.Bye.Addrs)
 		}
 	}
@@ -323,17 +323,16 @@ func (u *uplink) eligible() bool {
 }
 
 // candidates are those who may become the relay, in the order in which they are asked, this node among them.
-// Orphans go by what their last relay said, so that all ask the same; newcomers by what discovery says.
+// Orphans go by what their last relay said, so that all ask the same; newcomers by what discovery says, if there is any.
 func (u *uplink) candidates(orphan bool, nodes []discovery.Node) []candidate {
 	var list []candidate
-	if orphan {
-		for _, addrs := range u.lastRelays {
-			if u.isOwn(addrs) {
-				list = append(list, candidate{instance: u.hello.Instance, addrs: addrs})
-			} else if len(addrs) > 0 {
-				list = append(list, candidate{addrs: addrs})
+	if orphan || u.disc == nil {
+		for _, e := range u.lastRoster {
+			if !e.Relay && e.Role != RolePeer && len(e.Addrs) > 0 {
+				list = append(list, candidate{e.Instance, e.Role == RoleServer, e.Addrs})
 			}
 		}
+		rankCandidates(list)
 		return list
 	}
 	for _, n := range nodes {
@@ -383,13 +382,13 @@ func (u *uplink) multicastFails() bool {
 	})
 }
 
-// offerHints lets gossip know of the candidates that the relay names.
+// offerHints lets gossip know of the nodes that the relay names.
 func (u *uplink) offerHints() {
 	if u.disc == nil {
 		return
 	}
-	for _, addrs := range u.n.view.candidates() {
-		for _, a := range addrs {
+	for _, e := range u.n.view.entries() {
+		for _, a := range e.Addrs {
 			if ap, err := netip.ParseAddrPort(a); err == nil && !u.isOwn([]string{a}) {
 				u.disc.Hint(ap)
 			}

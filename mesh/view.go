@@ -19,7 +19,6 @@ type view struct {
 	self     string
 	linked   bool
 	staging  []codec.Entry // parts of a roster that is not complete yet
-	relays   [][]string    // candidates, in order: where to go when the relay is lost
 	changed  chan struct{} // closed at the next change
 	deadline time.Duration // when those expected count as lost; noDeadline: nobody is
 }
@@ -71,13 +70,10 @@ func (v *view) expected(name string) bool {
 }
 
 // setRelay tells which node is the relay now; "" none.
-func (v *view) setRelay(name string, candidates [][]string) {
+func (v *view) setRelay(name string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.relay, v.linked = name, name != ""
-	if v.linked {
-		v.relays = candidates
-	}
 	v.staging = nil
 	v.notify()
 }
@@ -86,13 +82,6 @@ func (v *view) relayName() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.relay
-}
-
-// candidates is where to go when the relay is lost, in order.
-func (v *view) candidates() [][]string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.relays
 }
 
 // entries are all nodes, those expected included, in the order of their names.
@@ -148,7 +137,6 @@ func (v *view) roster(now time.Duration, flags codec.Flags, r codec.Roster) []ch
 	if flags&codec.FlagMore != 0 {
 		return nil
 	}
-	v.relays = r.Candidates
 	here := make(map[string]bool, len(v.staging))
 	var out []change
 	for _, e := range v.staging {
