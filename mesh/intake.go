@@ -168,12 +168,17 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 	return 0
 }
 
-// parse takes what stands before the item off a message.
+const prefixFlags = codec.FlagGroup | codec.FlagRequest | codec.FlagReply
+
+// parse takes what stands before the item off a message. Of requests and replies it stays, for dispatch. False: the
+// message is too short for its prefix and an item, or claims to be several things at once.
 func (in *intake) parse(r *receiver, flags codec.Flags, data []byte) (item, bool) {
 	m := item{Message: Message{From: r.from, To: in.me, data: data}}
-	switch {
-	case flags&codec.FlagGroup != 0:
-		if len(data) < 1 || len(data) < 1+int(data[0]) {
+	switch flags & prefixFlags {
+	case 0:
+		return m, len(data) > 0
+	case codec.FlagGroup:
+		if len(data) == 0 || int(data[0]) > codec.MaxName || len(data) <= 1+int(data[0]) {
 			return m, false
 		}
 		group := data[1 : 1+int(data[0])]
@@ -181,26 +186,27 @@ func (in *intake) parse(r *receiver, flags codec.Flags, data []byte) (item, bool
 			r.lastGroup = string(group)
 		}
 		m.To, m.data = groupAddress(r.lastGroup), data[1+len(group):]
-	case flags&codec.FlagReply != 0:
-		return m, len(data) > 9
-	case flags&codec.FlagRequest != 0:
-		return m, len(data) > 8
+		return m, true
+	case codec.FlagRequest:
+		return m, len(data) > requestPrefix
+	case codec.FlagReply:
+		return m, len(data) > replyPrefix
 	}
-	return m, len(m.data) > 0
+	return m, false
 }
 
 // dispatch puts a complete message where it belongs: the inbox, the handler, or who waits for the reply.
 func (in *intake) dispatch(m item, flags codec.Flags) {
 	switch {
 	case flags&codec.FlagReply != 0:
-		rep := reply{from: m.From, status: m.data[8], body: m.data[9:]}
+		rep := reply{from: m.From, status: m.data[requestPrefix], body: m.data[replyPrefix:]}
 		copy(rep.id[:], m.data)
 		in.replies = append(in.replies, rep)
 		in.took(m)
 	case flags&codec.FlagRequest != 0:
 		req := request{item: m}
 		copy(req.id[:], m.data)
-		req.data = m.data[8:]
+		req.data = m.data[requestPrefix:]
 		in.requests = append(in.requests, req)
 	default:
 		in.put(m)

@@ -14,6 +14,8 @@ import (
 
 const (
 	maxHandlers   = 64 // requests handled at a time; more wait, and count as in the inbox
+	requestPrefix = 8  // bytes before the item of a request: the requester's number …
+	replyPrefix   = 9  // … and of its reply: the same, and one of:
 	replyResult   = 0
 	replyError    = 1
 	replyUnserved = 2

@@ -311,3 +311,40 @@ func TestStreamExpiry(t *testing.T) {
 		}
 	})
 }
+
+// FuzzIntake feeds whatever a hostile node could send: no panic, nothing unbounded, the books stay right.
+func FuzzIntake(f *testing.F) {
+	f.Add([]byte{0, 1, 1, 0x60}, []byte{0x18, 2, 0, 0x64})
+	f.Add([]byte{1, 3, 9, 0xf6}, []byte{0x38, 7, 5, 'b', 'o', 't', 'h'})
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		in := newIntake("b", codec.MaxFrame, 64<<10, unpackPlain)
+		now := time.Duration(0)
+		for round := range 50 {
+			for _, x := range [][]byte{a, b} {
+				if len(x) < 3 {
+					continue
+				}
+				fr := codec.Frame{
+					Kind: codec.KindData, Flags: codec.Flags(x[0]), Packing: 0, To: "b", From: string(rune('c' + x[1]%3)),
+					Stream: uint32(x[1] >> 6), Seq: uint32(x[2]) + uint32(round*int(x[1]&1)), Payload: x[3:],
+				}
+				if len(fr.Payload) > codec.MaxPayload {
+					fr.Payload = fr.Payload[:codec.MaxPayload]
+				}
+				in.data(now, time.Time{}, fr.Append(nil))
+			}
+			now += time.Duration(round) * time.Millisecond * 37
+			in.answers(now, nil, round%3 == 0)
+			if in.used < 0 || in.granted < 0 || in.used > in.limit+64<<10+3*codec.MaxFrame {
+				t.Fatalf("used %d granted %d", in.used, in.granted)
+			}
+			if round%7 == 0 {
+				in.get(2)
+			}
+			for _, r := range in.requests {
+				in.took(r.item)
+			}
+			in.requests, in.replies = nil, nil
+		}
+	})
+}
