@@ -87,6 +87,13 @@ func (b *inbound) answer(all bool) {
 	b.wake(b.in.ackAt)
 }
 
+// acknowledge answers everything now.
+func (b *inbound) acknowledge() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answer(true)
+}
+
 func (b *inbound) tick(now time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -154,6 +154,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.out.stopAccepting()
 	err := n.out.flush(ctx)
 	n.leaving.Store(true)
+	n.in.acknowledge() // lest somebody waits for an answer that nobody gives any more
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	if ref := n.port.Load(); ref != nil {

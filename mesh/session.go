@@ -19,7 +19,9 @@ func (s session) HandleFrame(f codec.Raw) {
 		return
 	}
 	if f.Kind() == codec.KindData {
-		s.n.in.data(f)
+		if !s.n.leaving.Load() { // what is not acknowledged any more is not taken any more
+			s.n.in.data(f)
+		}
 		return
 	}
 	s.HandleBatchEnd() // the intake's lock is not held while a stream's is taken
