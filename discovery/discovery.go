@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Config says who this node is and how it looks for others. Only Mesh, Instance, Meta.Name and Port are required.
+// Config says who this node is and how it looks for others. Mesh, Instance and Meta.Name are always required, Port mostly.
 type Config struct {
 	Mesh     string // name of the mesh, at most 64 bytes; meshes with different names do not see each other
 	Instance uint64 // random, new at each start, not 0
@@ -23,7 +23,8 @@ type Config struct {
 	// it. Bound to loopback, everything stays on loopback. Empty: every usable interface.
 	Bind string
 
-	// Port is the node's port, 1 to 65535, which others dial and gossip to.
+	// Port is the node's port, 1 to 65535, which others dial and gossip to. A node without Packets and Beacon, which
+	// only looks, needs none.
 	Port int
 
 	// Packets is the UDP socket on that port, for gossip. It belongs to the Discovery from Start on, also when Start
@@ -171,7 +172,7 @@ func (c Config) check() (meta []byte, bind netip.Addr, err error) {
 		err = errors.New("instance 0")
 	case bind.IsValid() && (bind.IsUnspecified() || bind.IsMulticast()):
 		err = fmt.Errorf("bind to %s; leave it empty for every interface", bind)
-	case c.Port < 1 || c.Port > 65535:
+	case c.Port < 0 || c.Port > 65535 || c.Port == 0 && (c.Packets != nil || c.Beacon):
 		err = fmt.Errorf("port %d, want 1 to 65535", c.Port)
 	case c.Key != nil && len(c.Key) != keySize:
 		err = fmt.Errorf("key of %d bytes, want %d or none", len(c.Key), keySize)
@@ -235,10 +236,13 @@ func (d *Discovery) Browse() {
 }
 
 // Addrs returns the addresses under which others may dial this node, best first, at most 8: Bind, or those of the
-// usable interfaces, with Port. It changes when interfaces come and go.
+// usable interfaces, with Port; none without a Port. It changes when interfaces come and go.
 func (d *Discovery) Addrs() []netip.AddrPort {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.port == 0 {
+		return nil
+	}
 	own := ownAddrs(d.chosen, d.bind)
 	addrs := make([]netip.AddrPort, len(own))
 	for i, a := range own {

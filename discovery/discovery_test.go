@@ -115,7 +115,7 @@ func TestBrowseOnly(t *testing.T) {
 	t.Parallel()
 	needMDNS(t)
 	a := startPeer(t, 1, Config{Beacon: true, Meta: Meta{Name: "a"}}, nil)
-	cfg := Config{Mesh: meshHash(t.Name()) + label(process), Instance: id(2), Meta: Meta{Name: "watcher"}, Bind: "127.0.0.1", Port: 1}
+	cfg := Config{Mesh: meshHash(t.Name()) + label(process), Instance: id(2), Meta: Meta{Name: "watcher"}, Bind: "127.0.0.1"}
 	d, err := Start(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +126,9 @@ func TestBrowseOnly(t *testing.T) {
 	a.SetMeta(Meta{Name: "a", Relay: true, Term: 2})
 	took := w.await(t, "the new relay", says(a, Meta{Relay: true, Term: 2}))
 	t.Logf("the change is seen after %v", took)
+	if addrs := w.Addrs(); len(addrs) != 0 {
+		t.Errorf("a node without a port can be dialled at %v", addrs)
+	}
 	w.Browse()
 	w.SetMeta(Meta{Name: "watcher", Term: 1})
 	w.Hint(a.addr)

@@ -77,7 +77,10 @@ until grep -q 'Server startup complete' "$work/avahi.log"; do
 	sleep 0.1
 done
 
-ip netns exec "$ours" "$@" >"$work/node.log" 2>&1 &
+# Its input stays open and empty: some nodes end with it.
+mkfifo "$work/stdin"
+exec 3<>"$work/stdin"
+ip netns exec "$ours" "$@" <&3 >"$work/node.log" 2>&1 &
 node=$!
 
 tries=0
@@ -92,7 +95,7 @@ done
 echo "Avahi lists:"
 cat "$work/seen"
 
-kill "$node"
+kill "$node" || fail "the node ended by itself: $(cat "$work/node.log")"
 wait "$node"
 node=''
 # What was taken back is kept for one more second (RFC 6762, section 10.1); without a goodbye it would be 120.
