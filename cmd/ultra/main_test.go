@@ -97,7 +97,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Parallel()
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, envPrefix) })
-	return &bench{t, append(env, beUltra+"=1", "ULTRA_BIND=127.0.0.1", "ULTRA_NO_MDNS=1", "ULTRA_MESH=test-"+rand.Text()[:10])}
+	return &bench{t, append(env, beUltra+"=1", "ULTRA_BIND=127.0.0.1", "GORACE=atexit_sleep_ms=0", "ULTRA_NO_MDNS=1", "ULTRA_MESH=test-"+rand.Text()[:10])}
 }
 
 func (b *bench) start(args ...string) *process {
