@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -21,13 +22,18 @@ import (
 // childEnv makes this test binary be one node in a process of its own, which tests may kill or suspend.
 const childEnv = "ULTRA_TEST_CHILD"
 
-// childConfig is what such a process does: it prints "FROM<tab>VALUE" for each arrival, and on standard error the events
-// that concern its relay.
+// childConfig is what such a process does: it prints "FROM<tab>VALUE" for each arrival, "linked<tab>RELAY" at each new
+// relay, and sends numbers from 0 on, Rate a second to each name in Send, until a line comes on its standard input; then it
+// waits until all is acknowledged and prints "flushed<tab>SENT<tab>ERROR".
 type childConfig struct {
 	Name, Mesh, Listen, Hostname string
+	Bind                         string // default 127.0.0.1; "any": all interfaces
+	MDNS                         bool
 	Seeds                        []string
 	Role                         mesh.Role
 	Retention                    time.Duration
+	Send                         []string
+	Rate                         int
 }
 
 func TestMain(m *testing.M) {
@@ -44,8 +50,14 @@ func child(text string) {
 		panic(err)
 	}
 	cfg := mesh.Config{
-		Name: c.Name, Mesh: c.Mesh, Bind: "127.0.0.1", Listen: c.Listen, Seeds: c.Seeds, NoMDNS: true,
+		Name: c.Name, Mesh: c.Mesh, Bind: c.Bind, Listen: c.Listen, Seeds: c.Seeds, NoMDNS: !c.MDNS,
 		Role: c.Role, Retention: c.Retention,
+	}
+	switch c.Bind {
+	case "":
+		cfg.Bind = "127.0.0.1"
+	case "any":
+		cfg.Bind = ""
 	}
 	if os.Getenv("ULTRA_TEST_LOG") != "" {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -83,9 +95,42 @@ func child(text string) {
 			say("%s\t%s\n", m.From, m.Text())
 		}
 	}()
+	stop := make(chan struct{})
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		childSend(ctx, n, c, stop, say)
+	}()
 	// The end of standard input is the end of the process that started this one.
-	bufio.NewScanner(os.Stdin).Scan()
+	in := bufio.NewScanner(os.Stdin)
+	if in.Scan() {
+		close(stop)
+		<-flushed
+		in.Scan()
+	}
 	n.Close()
+}
+
+// childSend sends until stop.
+func childSend(ctx context.Context, n *mesh.Node, c childConfig, stop chan struct{}, say func(string, ...any)) {
+	sent := 0
+	start := time.Now()
+	for open := true; open; {
+		select {
+		case <-stop:
+			open = false
+		case <-time.After(5 * time.Millisecond):
+		}
+		for due := int(time.Since(start).Seconds() * float64(c.Rate)); open && sent < due; sent++ {
+			for _, to := range c.Send {
+				if err := n.Send(ctx, to, sent); err != nil {
+					say("failed\t%v\n", err)
+				}
+			}
+		}
+	}
+	err := n.Flush(ctx)
+	say("flushed\t%d\t%v\n", sent, err)
 }
 
 // process is a node in a process of its own.
@@ -93,7 +138,7 @@ type process struct {
 	t    *testing.T
 	name string
 	cmd  *exec.Cmd
-	in   interface{ Close() error }
+	in   io.WriteCloser
 
 	mu       sync.Mutex
 	relay    string              // as it last said
@@ -104,12 +149,18 @@ type process struct {
 
 func startProcess(t *testing.T, c childConfig) *process {
 	t.Helper()
+	return startProcessBy(t, c, os.Args[0])
+}
+
+// startProcessBy starts it by a command whose last word is this binary.
+func startProcessBy(t *testing.T, c childConfig, command ...string) *process {
+	t.Helper()
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{
-		t: t, name: c.Name, cmd: exec.Command(os.Args[0]), arrivals: make(map[string][]string),
+		t: t, name: c.Name, cmd: exec.Command(command[0], command[1:]...), arrivals: make(map[string][]string),
 		news: make(chan struct{}), done: make(chan struct{}),
 	}
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
