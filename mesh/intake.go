@@ -47,7 +47,7 @@ type gapEvent struct {
 	frames uint32
 }
 
-type intakeStats struct{ frames, messages, repeats, gaps, noRoom, refused, resets uint64 }
+type intakeStats struct{ frames, messages, gaps, noRoom, refused uint64 }
 
 type intake struct {
 	// static

@@ -16,19 +16,17 @@ func unpackPlain(_, src []byte, packing uint8) ([]byte, error) { return src, nil
 
 // pipe is the path between one sender and one receiving node, with a relay's outbox of bounded size, in virtual time.
 type pipe struct {
-	t       *rapid.T
-	now     time.Duration
-	s       *sender
-	in      *intake
-	there   []codec.Raw // frames on their way to the receiver
-	back    []codec.Raw // and back
-	sent    map[uint32]int
-	next    uint64 // next message to send
-	want    uint64 // next message that must arrive
-	lost    map[uint64]bool
-	bytes   int // on the way there
-	outbox  int
-	maxSeen int
+	t      *rapid.T
+	now    time.Duration
+	s      *sender
+	in     *intake
+	there  []codec.Raw // frames on their way to the receiver
+	back   []codec.Raw // and back
+	next   uint64      // next message to send
+	want   uint64      // next message that must arrive
+	lost   map[uint64]bool
+	bytes  int // on the way there
+	outbox int
 }
 
 func newPipe(t *rapid.T, outbox, inbox int) *pipe {
