@@ -204,7 +204,7 @@ func (h *Hub) judge(s *shake) (refusal *codec.Refusal, holder *peer, hold bool) 
 		}
 		return nil, p, false
 	}
-	if instance, ok := h.expected[hello.Name]; ok && instance != hello.Instance && h.now() < h.expectEnd {
+	if e, ok := h.expected[hello.Name]; ok && e.Instance != hello.Instance && h.now() < h.expectEnd {
 		return nameTaken(hello.Name), nil, false
 	}
 	if h.full(hello, nil) {

@@ -102,7 +102,7 @@ type Hub struct {
 	peers     map[*peer]struct{} // every link whose goroutine runs, also those that have lost their name
 	listed    int                // of names: not visitors
 	kept      map[string]time.Duration
-	expected  map[string]uint64
+	expected  map[string]codec.Entry
 	expectEnd time.Duration
 	listeners map[net.Listener]struct{}
 	shakes    map[*shake]struct{} // handshakes and held votes
@@ -255,10 +255,10 @@ func (h *Hub) Reign(r Reign) *Attachment {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.term = r.Term
-	h.expected = make(map[string]uint64, len(r.Expected))
+	h.expected = make(map[string]codec.Entry, len(r.Expected))
 	for _, e := range r.Expected {
 		if e.Name != h.cfg.Own.Name {
-			h.expected[e.Name] = e.Instance
+			h.expected[e.Name] = e
 		}
 	}
 	h.expectEnd = h.now() + r.ExpectFor

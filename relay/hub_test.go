@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -466,4 +467,18 @@ func TestCrossfire(t *testing.T) {
 	}
 	waitFor(t, h, "the links' end", func() bool { return h.Links() == 0 })
 	waitFor(t, h, "empty outboxes", func() bool { return h.Stats().OutboxBytes == 0 })
+}
+
+// TestExpectedAreCandidates: who links first to a new relay is told of those who are still on their way.
+func TestExpectedAreCandidates(t *testing.T) {
+	h, addr := hubOn(t, HubConfig{Own: hello("r")})
+	runPort(t, h.Reign(Reign{Expected: []codec.Entry{
+		{Name: "b", Instance: 2, Addrs: []string{"127.0.0.1:2"}},
+		{Name: "s", Instance: 3, Addrs: []string{"127.0.0.1:3"}, Role: codec.RoleServer},
+		{Name: "p", Instance: 4, Addrs: []string{"127.0.0.1:4"}, Role: codec.RolePeer},
+	}}))
+	l, _ := join(t, addr, "a")
+	if got := fmt.Sprint(l.Welcome().Candidates); got != "[[127.0.0.1:3] [127.0.0.1:2]]" {
+		t.Fatal(got)
+	}
 }

@@ -227,19 +227,28 @@ func (h *Hub) heartbeat() time.Duration {
 }
 
 // candidates are the addresses of those who would be the next relay, best
-// first: configured servers, then smaller instances. mu is held.
+// first: configured servers, then smaller instances. Those who are expected at
+// the start of a reign are among them, for who links first must not be left
+// without anybody to turn to. mu is held.
 func (h *Hub) candidates() [][]string {
 	best := make([]*codec.Entry, 0, maxCandidates+1)
-	for _, p := range h.names {
-		e := &p.entry
-		if !p.seat.listed || len(e.Addrs) == 0 || e.Role == codec.RolePeer {
-			continue
+	add := func(e *codec.Entry) {
+		if len(e.Addrs) == 0 || e.Role == codec.RolePeer {
+			return
 		}
 		at, _ := slices.BinarySearchFunc(best, e, byRank)
 		if at < maxCandidates {
 			best = slices.Insert(best, at, e)
 			best = best[:min(len(best), maxCandidates)]
 		}
+	}
+	for _, p := range h.names {
+		if p.seat.listed {
+			add(&p.entry)
+		}
+	}
+	for _, e := range h.expected {
+		add(&e)
 	}
 	list := make([][]string, 0, len(best))
 	for _, e := range best {
