@@ -62,6 +62,12 @@ func TestOriginalScenario(t *testing.T) {
 		t.Fatalf("a third client: %v", err)
 	}
 	pc1, pc2 := c[0], c[1]
+	for _, n := range []*mesh.Node{s, pc1} {
+		peers := n.Peers()
+		if len(peers) != 3 || peers[2].Name != "server" || !peers[2].Relay || peers[2].Addr != s.Addr().String() || peers[0].Addr == "" {
+			t.Fatalf("peers of %s: %+v", n.Name(), peers)
+		}
+	}
 	for _, hop := range []struct{ from, to *mesh.Node }{{pc1, pc2}, {pc1, s}, {s, pc1}, {pc2, pc1}} {
 		for i := range 3 {
 			if err := hop.from.Deliver(ctx, hop.to.Name(), fmt.Sprint(hop.from.Name(), i)); err != nil {

@@ -30,6 +30,7 @@ type inbound struct {
 	current relay.Port    // where answers go; nil: there is no link
 	arrived chan struct{} // closed when there is something to take; nil: nobody waits
 	freed   chan struct{} // closed when there is room again; nil: nobody waits
+	eager   bool          // no acknowledgement waits any more
 	closed  error
 }
 
@@ -80,17 +81,18 @@ func (b *inbound) end() (requests []request, replies []reply) {
 
 // answer writes the answers that are due. The caller holds mu.
 func (b *inbound) answer(all bool) {
-	b.answers = b.in.answers(b.clock(), b.answers[:0], all)
+	b.answers = b.in.answers(b.clock(), b.answers[:0], all || b.eager)
 	if len(b.answers) > 0 && b.current != nil {
 		b.current.Write(b.answers, true) // what does not fit is lost, and asked for again by the sender's probe
 	}
 	b.wake(b.in.ackAt)
 }
 
-// acknowledge answers everything now.
+// acknowledge answers everything at once, now and from now on: the node is about to leave.
 func (b *inbound) acknowledge() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.eager = true
 	b.answer(true)
 }
 

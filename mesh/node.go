@@ -16,7 +16,10 @@ import (
 
 const (
 	leaveGossip  = 500 * time.Millisecond // how long Shutdown lets gossip say goodbye
-	leaveTimeout = time.Second            // how long Shutdown with an ended ctx tries to say Bye
+	leaveTimeout = time.Second            // how long Shutdown tries to say Bye, also when its ctx has ended
+	lingerMax    = 500 * time.Millisecond // how long it lingers
+	lingerStep   = 10 * time.Millisecond  // linger looks so often whether others still wait for answers …
+	lingerFor    = 5                      // … and so often in a row finds that nobody does
 )
 
 // Node is one participant of a mesh. It is safe for concurrent use.
@@ -152,11 +155,17 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	default:
 	}
 	n.out.stopAccepting()
-	err := n.out.flush(ctx)
-	n.leaving.Store(true)
 	n.in.acknowledge() // lest somebody waits for an answer that nobody gives any more
+	before := n.port.Load()
+	err := n.out.flush(ctx)
+	if ctx.Err() == nil {
+		patience, cancel := context.WithTimeout(ctx, lingerMax)
+		n.linger(patience, before)
+		cancel()
+	}
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
+	n.leaving.Store(true)
 	if ref := n.port.Load(); ref != nil {
 		if ref.Addr() == nil {
 			n.hub.Shutdown(bye, "", nil)
@@ -170,6 +179,35 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("shutdown of %q: %w", n.set.Name, err)
 	}
 	return nil
+}
+
+// linger waits for others to get the answers that they wait for, in case they leave together with this node. The relay
+// waits until it has nothing more to pass on. A node whose link has changed since before may have lost answers with the
+// old one: on the new one it is asked again, at once.
+func (n *Node) linger(ctx context.Context, before *portRef) {
+	now := n.port.Load()
+	relaying := now != nil && now.Addr() == nil
+	if now == before && !relaying {
+		return
+	}
+	passed := uint64(0)
+	for quiet := 0; quiet < lingerFor; quiet++ {
+		select {
+		case <-time.After(lingerStep):
+		case <-ctx.Done():
+			return
+		case <-n.done:
+			return
+		}
+		if ref := n.port.Load(); ref == nil || ref != now {
+			now, quiet = ref, 0
+		}
+		if relaying {
+			if frames := n.hub.Stats().FramesIn; frames != passed {
+				passed, quiet = frames, 0
+			}
+		}
+	}
 }
 
 func wrapClosed(what string, err error) error {
@@ -288,8 +326,12 @@ func (n *Node) Peers() []Peer {
 			Name: e.Name, Role: e.Role, State: e.State, Addr: e.Addr, RTT: n.rtts[e.Name],
 			Tags: e.Tags, Groups: e.Groups, Relay: e.Relay, Self: e.Instance == n.instance,
 		}
-		if ref := n.port.Load(); ref != nil && e.Relay && !p.Self {
-			p.RTT = ref.RTT()
+		switch ref := n.port.Load(); {
+		case !e.Relay || ref == nil:
+		case p.Self:
+			p.Addr = n.listener.Addr().String()
+		case ref.Addr() != nil:
+			p.Addr, p.RTT = ref.Addr().String(), ref.RTT()
 		}
 		out = append(out, p)
 	}
