@@ -134,7 +134,12 @@ func (u *uplink) serve(ctx context.Context, port relay.Port) error {
 	stop := context.AfterFunc(ctx, func() { port.Close() })
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- port.Run(session{u.n, port}) }() // serve waits for it
+	go func() { // serve waits for it
+		s := session{u.n, port}
+		err := port.Run(s)
+		s.HandleBatchEnd() // of a batch that the end of the port cut short
+		ended <- err
+	}()
 	reigning := port.Addr() == nil && !u.static
 	check := time.NewTicker(probeBetter)
 	defer check.Stop()
