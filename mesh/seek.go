@@ -73,6 +73,7 @@ type seek struct {
 
 	refusal   error         // the last that is not to be mended by another try
 	refusedAt time.Duration // when that was first said
+	refusals  int           // how often
 }
 
 // seek finds the relay, or becomes it. It returns when there is a port, when the mesh has refused this node for good,
@@ -352,8 +353,9 @@ func (s *seek) noteRefusal(t *target, err error) {
 	for _, e := range []error{ErrNameTaken, ErrMeshFull, ErrWrongMesh, ErrWrongSecret, ErrVersion, ErrNotARelay, ErrBadName, ErrNotAdmitted, ErrBadHello} {
 		if errors.Is(err, e) {
 			if !errors.Is(s.refusal, e) {
-				s.refusedAt = s.u.clock()
+				s.refusedAt, s.refusals = s.u.clock(), 0
 			}
+			s.refusals++
 			s.refusal = fmt.Errorf("%s: %w", t.key, err)
 			return
 		}
@@ -363,7 +365,7 @@ func (s *seek) noteRefusal(t *target, err error) {
 // refusedForGood tells when to give up. What a stranger said who was found by multicast counts only while this node has
 // never been in the mesh, and only once nobody better was found in the time that a newcomer looks.
 func (s *seek) refusedForGood() error {
-	if s.refusal == nil {
+	if s.refusals < 2 { // once may be a bad cable
 		return nil
 	}
 	since := s.u.clock() - s.refusedAt
