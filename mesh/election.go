@@ -31,6 +31,7 @@ type standing struct {
 	eligible     bool // its role allows it, and others can reach it
 	server       bool // it is configured as server
 	orphan       bool // it had a relay and lost it; else it is a newcomer
+	resigned     bool // it gave way to a better relay and has not linked since
 	settled      bool // a newcomer has looked for a relay long enough
 	tried        bool // an orphan has dialled its relay again, in vain
 	best         bool // no better candidate is known that might be alive
@@ -46,7 +47,7 @@ func (s standing) promote() (reason string, ok bool) {
 	switch {
 	case !s.eligible:
 		return "", false
-	case !s.orphan && s.server:
+	case !s.orphan && s.server && !s.resigned:
 		return "configured as server", true
 	case !s.orphan:
 		return "no relay found", s.settled && s.best

@@ -26,6 +26,8 @@ var (
 	ErrTooLarge = errors.New("the message is too large; send less at a time or raise MaxMessage on both sides")
 	// ErrExpired: the receiver did not come within Retention.
 	ErrExpired = errors.New("the receiver was not here within Retention")
+	// ErrTooManyNames: messages to 65,536 names are held; wait until some are delivered or given up.
+	ErrTooManyNames = errors.New("messages to too many names are held; wait until some are delivered or given up")
 	// ErrUnsupported: the receiver cannot read what was sent.
 	ErrUnsupported = errors.New("the receiver does not support what was sent; bring both nodes to the same version")
 	// ErrValue: the value cannot be carried as CBOR.

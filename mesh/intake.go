@@ -113,10 +113,17 @@ func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw) {
 	if !take {
 		return
 	}
-	if reason := in.accept(r, wall, f); reason != 0 {
+	if first {
+		r.refusing = 0
+	}
+	reason := r.refusing // the rest of a refused message is refused too
+	if reason == 0 {
+		reason = in.accept(r, wall, f)
+	}
+	if reason != 0 {
 		in.stats.refused++
 		in.dropHalf(r)
-		r.refusal, r.refusedSeq = reason, seq
+		r.refusal, r.refusedSeq, r.refusing = reason, seq, reason
 	}
 }
 
@@ -140,6 +147,9 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 	r.window -= used
 	in.granted -= used
 	if f.Flags()&codec.FlagMore != 0 {
+		if len(r.half) == 0 {
+			r.halfAt = r.expected
+		}
 		r.half = append(r.half, payload...)
 		in.used += len(payload)
 		r.expected++
@@ -359,7 +369,7 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 		if r.known && (r.ackNow || r.ackDue && (all || 2*r.window <= r.told)) {
 			dst = in.appendAck(now, dst, r)
 		}
-		if r.ackDue {
+		if r.ackDue && r.known {
 			late = append(late, r)
 		} else {
 			r.dirty = false
@@ -427,10 +437,11 @@ func (in *intake) sweep(now time.Duration) {
 		if in.overrun == r && idle > overrunIdle {
 			in.overrun = nil
 		}
-		if len(r.half) > 0 && idle > streamKeep*3/4 {
-			// Its sender has given the message up long ago, and everything before: nothing can come twice.
+		if len(r.half) > 0 && idle > overrunIdle && in.used >= in.limit/2 {
+			// Its sender seems gone, and others need the room. If it lives, it begins the message again.
 			in.dropHalf(r)
-			r.known = false
+			r.expected = r.halfAt
+			r.ackDue, r.resetSent = false, false
 		}
 		if idle > streamKeep && !r.active && !r.dirty && !r.starved {
 			in.dropHalf(r)

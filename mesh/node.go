@@ -47,6 +47,9 @@ type Node struct {
 
 	badFrames atomic.Uint64 // dropped for their checksum
 
+	stateMu  sync.Mutex // held while state or groups change and the relay is told
+	rosterMu sync.Mutex // held while the view changes and what follows from that is done
+
 	mu         sync.Mutex
 	closing    bool
 	err        error // why done is closed
@@ -80,11 +83,13 @@ func (n *Node) clock() time.Duration { return time.Since(n.start) }
 func (n *Node) tick(now time.Duration) {
 	n.out.tick(now)
 	n.in.tick(now)
+	n.rosterMu.Lock()
+	defer n.rosterMu.Unlock()
 	n.apply(n.view.expire(now))
 	n.work.wake(n.view.due())
 }
 
-// apply does what follows from changes of the roster.
+// apply does what follows from changes of the roster. The caller holds rosterMu.
 func (n *Node) apply(changes []change) {
 	for _, c := range changes {
 		switch c.kind {
@@ -139,6 +144,7 @@ func (n *Node) Err() error {
 
 // Close leaves the mesh at once. What was not acknowledged is given up, and reported by events; what arrived can still be
 // taken. It waits until everything the node started has ended. Closing again does nothing.
+// A handler of requests must call neither Close nor Shutdown: they wait for it.
 func (n *Node) Close() error {
 	n.finish(ErrClosed, 0)
 	<-n.done
@@ -245,8 +251,8 @@ func (n *Node) end(reason error, leave time.Duration) {
 	}
 	n.work.stop()
 	n.asks.close(reason)
-	n.tasks.Wait()
 	n.in.close(reason)
+	n.tasks.Wait()
 	n.events.close()
 	n.mu.Lock()
 	n.err = reason
@@ -349,11 +355,13 @@ func (n *Node) setPaused(paused bool) error {
 	if err := n.Err(); err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
+	n.stateMu.Lock()
+	defer n.stateMu.Unlock()
 	n.mu.Lock()
 	n.paused = paused
 	n.mu.Unlock()
 	n.in.setPaused(paused)
-	n.sendState()
+	n.tellState()
 	return nil
 }
 
@@ -364,40 +372,69 @@ func (n *Node) Subscribe(groups ...string) error {
 			return fmt.Errorf("subscribe: %w", err)
 		}
 	}
-	n.mu.Lock()
+	n.stateMu.Lock()
+	defer n.stateMu.Unlock()
 	next := append([]string(nil), n.groups...)
 	for _, g := range groups {
 		if !contains(next, g) {
 			next = append(next, g)
 		}
 	}
-	if len(next) > codec.MaxGroups {
-		n.mu.Unlock()
-		return fmt.Errorf("subscribe: %w: a node is in at most %d groups", ErrBadConfig, codec.MaxGroups)
+	hello := n.set.hello
+	hello.Groups, hello.Addrs = next, make([]string, codec.MaxAddrs) // as long as it may ever become
+	for i := range hello.Addrs {
+		hello.Addrs[i] = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"
 	}
-	n.groups = next
-	n.mu.Unlock()
-	n.sendState()
+	if err := hello.Check(); err != nil {
+		return fmt.Errorf("subscribe: %w: too many or too long groups and tags: %w", ErrBadConfig, err)
+	}
+	n.setGroups(next)
 	return nil
 }
 
 // Unsubscribe takes the node out of groups.
 func (n *Node) Unsubscribe(groups ...string) error {
-	n.mu.Lock()
+	n.stateMu.Lock()
+	defer n.stateMu.Unlock()
 	var next []string
 	for _, g := range n.groups {
 		if !contains(groups, g) {
 			next = append(next, g)
 		}
 	}
-	n.groups = next
-	n.mu.Unlock()
-	n.sendState()
+	n.setGroups(next)
 	return nil
 }
 
-// sendState tells the relay this node's state, tags and groups.
+// setGroups changes the groups and tells the relay. The caller holds stateMu.
+func (n *Node) setGroups(groups []string) {
+	n.mu.Lock()
+	n.groups = groups
+	n.mu.Unlock()
+	n.tellState()
+}
+
+// withState is a Hello with the state and groups of this moment.
+func (n *Node) withState(h codec.Hello) codec.Hello {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h.Groups = n.groups
+	if n.paused {
+		h.State = codec.StatePaused
+	}
+	return h
+}
+
+// sendState tells a new relay what may have changed since the Hello to it.
 func (n *Node) sendState() {
+	n.stateMu.Lock()
+	defer n.stateMu.Unlock()
+	n.tellState()
+}
+
+// tellState tells the relay this node's state, tags and groups. The caller holds stateMu, so that what is told last is
+// what is true.
+func (n *Node) tellState() {
 	ref := n.port.Load()
 	if ref == nil {
 		return

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +19,9 @@ import (
 // the link that they write to. Lock order: outStream.mu, then those inside the port.
 
 const (
-	writeBatch = 32 << 10 // frames are handed to the link in batches of about so many bytes
-	maxStreams = 1 << 16  // names to which messages can be held at the same time
+	writeBatch  = 32 << 10 // frames are handed to the link in batches of about so many bytes
+	maxStreams  = 1 << 16  // names to which messages can be held at the same time
+	maxFailures = 4096     // names and reasons told apart between two calls of Flush
 )
 
 // outbound is safe for concurrent use.
@@ -34,11 +38,21 @@ type outbound struct {
 
 	mu      sync.Mutex
 	streams map[string]*outStream
+	dropAt  time.Duration // when dropIdle may run again
 	closed  error
 
 	blockedMu sync.Mutex
 	blocked   []*outStream // the port had no room for them
+
+	dueMu sync.Mutex
+	due   map[*outStream]struct{} // those with a deadline: they take part in ticks
+
+	failedMu sync.Mutex
+	failed   map[failure]*UndeliveredError // given up since the last Flush
 }
+
+// failure is what one UndeliveredError is about.
+type failure struct{ to, reason string }
 
 // portRef makes an interface fit into an atomic pointer.
 type portRef struct{ relay.Port }
@@ -53,8 +67,8 @@ type outStream struct {
 	packBuf   []byte
 	room      chan struct{} // closed when there is room again; nil: nobody waits
 	flushes   []flushWait
-	failed    []*UndeliveredError // since the last Flush, one for each reason
 	isBlocked bool
+	isDue     bool // is in outbound.due
 	gone      bool // not in outbound.streams any more: look it up again
 }
 
@@ -67,7 +81,7 @@ func newOutbound(set *settings, clock func() time.Duration, wake func(time.Durat
 	return &outbound{
 		set: set, clock: clock, wake: wake, events: ev, lookup: lookup,
 		require: set.unpacker.Required() != 0,
-		streams: make(map[string]*outStream),
+		streams: make(map[string]*outStream), due: make(map[*outStream]struct{}), failed: make(map[failure]*UndeliveredError),
 	}
 }
 
@@ -80,8 +94,12 @@ func (o *outbound) stream(to string) (*outStream, error) {
 	}
 	s := o.streams[to]
 	if s == nil {
-		if len(o.streams) >= maxStreams {
+		if now := o.clock(); len(o.streams) >= maxStreams && now >= o.dropAt {
+			o.dropAt = now + time.Second
 			o.dropIdle()
+		}
+		if len(o.streams) >= maxStreams {
+			return nil, fmt.Errorf("%w: messages to %d names are held already", ErrTooManyNames, maxStreams)
 		}
 		s = &outStream{sender: *newSender(to, o.set.Name, o.set.Retention, o.clock())}
 		if e, ok := o.lookup(to); ok {
@@ -96,7 +114,7 @@ func (o *outbound) stream(to string) (*outStream, error) {
 func (o *outbound) dropIdle() {
 	for name, s := range o.streams {
 		if s.mu.TryLock() {
-			if s.held() == 0 && len(s.taken) == 0 && len(s.failed) == 0 {
+			if s.held() == 0 && len(s.taken) == 0 {
 				s.gone = true
 				delete(o.streams, name)
 			}
@@ -243,15 +261,12 @@ func (o *outbound) settle(s *outStream) {
 		close(s.flushes[0].done)
 		s.flushes = s.flushes[1:]
 	}
+	if due := at != noDeadline; due != s.isDue {
+		s.isDue = due
+		o.setDue(s, due)
+	}
 	given := s.given
 	s.given = nil
-	var lost []*UndeliveredError
-	for _, g := range given {
-		lost = addUndelivered(lost, s.to, g)
-		if g.receipt == nil { // else its caller is told
-			s.failed = addUndelivered(s.failed, s.to, g)
-		}
-	}
 	s.mu.Unlock()
 	o.wake(at)
 	for _, g := range given {
@@ -259,37 +274,80 @@ func (o *outbound) settle(s *outStream) {
 			g.receipt.finish(g.reason)
 		}
 	}
-	for _, e := range lost {
+	for _, e := range o.noteFailed(s.to, given) {
 		o.set.log.Warn("messages undelivered", "peer", e.To, "count", e.Count, "unsent", e.Unsent, "err", e.Reason)
 		o.events.publish(Event{Kind: EventUndelivered, Name: e.To, Count: e.Count, Reason: e.Reason.Error(), Err: e})
 	}
 }
 
-func addUndelivered(list []*UndeliveredError, to string, g givenUp) []*UndeliveredError {
-	unsent := 0
-	if g.unsent {
-		unsent = 1
+// noteFailed keeps what was given up for the next Flush, and sums it up by reason.
+func (o *outbound) noteFailed(to string, given []givenUp) []*UndeliveredError {
+	if len(given) == 0 {
+		return nil
 	}
-	for _, e := range list {
-		if errors.Is(g.reason, e.Reason) {
-			e.Count++
-			e.Unsent += unsent
-			return list
+	sums := make(map[failure]*UndeliveredError)
+	o.failedMu.Lock()
+	defer o.failedMu.Unlock()
+	for _, g := range given {
+		countFailed(sums, to, g)
+		if g.receipt == nil { // else its caller is told
+			countFailed(o.failed, to, g)
 		}
 	}
-	return append(list, &UndeliveredError{To: to, Count: 1, Unsent: unsent, Reason: g.reason})
+	return slices.Collect(maps.Values(sums))
+}
+
+// countFailed adds one message given up to what is told about its name and reason.
+func countFailed(sums map[failure]*UndeliveredError, to string, g givenUp) {
+	key := failure{to, g.reason.Error()}
+	e := sums[key]
+	if e == nil && len(sums) >= maxFailures {
+		key = failure{"other names", ErrExpired.Error()}
+		e = sums[key]
+	}
+	if e == nil {
+		e = &UndeliveredError{To: key.to, Reason: g.reason}
+		sums[key] = e
+	}
+	e.Count++
+	if g.unsent {
+		e.Unsent++
+	}
+}
+
+// takeFailed takes what was given up since it was last called, in the order of the names.
+func (o *outbound) takeFailed() (errs []error) {
+	o.failedMu.Lock()
+	defer o.failedMu.Unlock()
+	for _, e := range o.failed {
+		errs = append(errs, e)
+	}
+	clear(o.failed)
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errs
+}
+
+func (o *outbound) setDue(s *outStream, due bool) {
+	o.dueMu.Lock()
+	defer o.dueMu.Unlock()
+	if due {
+		o.due[s] = struct{}{}
+	} else {
+		delete(o.due, s)
+	}
 }
 
 // each calls f for every stream, with its lock held; f must not unlock it. What f changed is settled, and what the
 // window then allows is written.
 func (o *outbound) each(f func(s *outStream)) {
 	o.mu.Lock()
-	all := make([]*outStream, 0, len(o.streams))
-	for _, s := range o.streams {
-		all = append(all, s)
-	}
+	all := slices.Collect(maps.Values(o.streams))
 	o.mu.Unlock()
-	for _, s := range all {
+	o.forAll(all, f)
+}
+
+func (o *outbound) forAll(list []*outStream, f func(s *outStream)) {
+	for _, s := range list {
 		s.mu.Lock()
 		f(s)
 		o.pump(s)
@@ -332,6 +390,9 @@ func (o *outbound) peerHere(e codec.Entry) {
 	o.one(e.Name, func(s *outStream) {
 		restarted, wasAbsent := s.instance != 0 && s.instance != e.Instance, s.absent
 		s.setPeer(o.set.Transforms, e)
+		if restarted {
+			s.forgetTaken(ErrOutcomeUnknown) // what the former instance's application took nobody will say any more
+		}
 		if restarted || wasAbsent {
 			s.linkChanged(o.clock())
 		}
@@ -393,9 +454,12 @@ func (s *outStream) takeAnswer(now time.Duration, f codec.Raw, here bool) {
 	}
 }
 
-// tick does what time demands, for all streams. Each asks for its next tick.
+// tick does what time demands, for all streams that wait for something. Each asks for its next tick.
 func (o *outbound) tick(now time.Duration) {
-	o.each(func(s *outStream) {
+	o.dueMu.Lock()
+	due := slices.Collect(maps.Keys(o.due))
+	o.dueMu.Unlock()
+	o.forAll(due, func(s *outStream) {
 		port := o.link(s)
 		buf := batches.Get().(*[]byte)
 		if b := s.tick(now, port != nil, (*buf)[:0], s.pack); len(b) > 0 {
@@ -408,10 +472,7 @@ func (o *outbound) tick(now time.Duration) {
 // flush waits until everything queued now is acknowledged or given up, and gives what was given up since the last flush.
 func (o *outbound) flush(ctx context.Context) error {
 	o.mu.Lock()
-	all := make([]*outStream, 0, len(o.streams))
-	for _, s := range o.streams {
-		all = append(all, s)
-	}
+	all := slices.Collect(maps.Values(o.streams))
 	o.mu.Unlock()
 	var waits []chan struct{}
 	for _, s := range all {
@@ -424,23 +485,20 @@ func (o *outbound) flush(ctx context.Context) error {
 		}
 		s.mu.Unlock()
 	}
-	var errs []error
+	var late error
 	for _, w := range waits {
 		select {
 		case <-w:
 			continue
 		case <-ctx.Done():
-			errs = append(errs, ctx.Err())
+			late = ctx.Err()
 		}
 		break
 	}
+	errs := append(o.takeFailed(), late)
 	for _, s := range all {
 		s.mu.Lock()
-		for _, e := range s.failed {
-			errs = append(errs, e)
-		}
-		s.failed = nil
-		if n := s.held(); n > 0 && ctx.Err() != nil {
+		if n := s.held(); n > 0 && late != nil {
 			errs = append(errs, fmt.Errorf("%d messages to %q are not acknowledged: %w", n, s.to, o.whyNot(ctx, s.to)))
 		}
 		s.mu.Unlock()

@@ -19,7 +19,9 @@ type receiver struct {
 	known     bool
 	stream    uint32
 	expected  uint32
-	half      []byte // what has arrived of a message that goes on
+	half      []byte                  // what has arrived of a message that goes on …
+	halfAt    uint32                  // … and the number of its first frame
+	refusing  codec.UnreachableReason // the message at expected was refused for this reason, until another begins; 0: no
 	lastFrame time.Duration
 
 	// the window granted from expected on
@@ -90,12 +92,12 @@ func (r *receiver) begin(stream, seq uint32) {
 	r.known, r.stream, r.expected, r.taken = true, stream, seq, seq
 	r.firstWaiting += uint64(len(r.waiting))
 	r.waiting = nil
-	r.resetDue, r.resetSent, r.refusal = false, false, 0
+	r.resetDue, r.resetSent, r.refusal, r.refusing = false, false, 0, 0
 }
 
 // skipTo goes on at seq: all before was given up by the sender.
 func (r *receiver) skipTo(seq uint32) {
-	r.expected = seq
+	r.expected, r.refusing = seq, 0
 	if len(r.waiting) == 0 {
 		r.taken = seq
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 
 	"ultrasockets/codec"
@@ -36,7 +37,7 @@ type requests struct {
 	handler Handler
 	running int
 	queue   []request
-	serial  uint64
+	serial  uint64 // begins anywhere, lest a reply to a former life is taken for one to this
 	waiting map[uint64]*asked
 	closed  error
 }
@@ -52,7 +53,7 @@ type asked struct {
 
 func newRequests(n *Node) *requests {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &requests{n: n, ctx: ctx, cancel: cancel, waiting: make(map[uint64]*asked)}
+	return &requests{n: n, ctx: ctx, cancel: cancel, waiting: make(map[uint64]*asked), serial: rand.Uint64()}
 }
 
 // Handle registers the handler of requests to this node, in place of an earlier one; nil: none, requests then fail with
@@ -63,8 +64,8 @@ func (n *Node) Handle(h Handler) {
 	n.asks.handler = h
 }
 
-// Request sends a value to a node and waits for the reply of its handler. It is handled at most once, also when the relay
-// changes meanwhile. Errors: ErrNoPeer at once if the name is neither here nor expected back, ErrNoHandler, a *RemoteError
+// Request sends a value to a node and waits for the reply of its handler. A receiver that lives handles it once, also when
+// the relay changes meanwhile. Errors: ErrNoPeer at once if the name is neither here nor expected back, ErrNoHandler, a *RemoteError
 // from the handler, ErrOutcomeUnknown if the receiver restarts or is lost meanwhile, ctx's error (the request may still be
 // handled), and those of Send.
 func (n *Node) Request(ctx context.Context, to string, value any) (Message, error) {
@@ -214,10 +215,18 @@ func (q *requests) handle(r request) {
 		q.replied(reply{from: r.From, id: r.id, status: data[8], body: data[9:]})
 		return
 	}
-	if err := n.out.send(q.ctx, r.From, outMessage{data: data, flags: codec.FlagReply, ackNow: true}); err != nil {
-		n.set.log.Debug("reply not sent", "peer", r.From, "err", err)
+	// A requester that takes nothing must not keep handlers from others: its reply is dropped when no more can be queued.
+	if err := n.out.send(expired, r.From, outMessage{data: data, flags: codec.FlagReply, ackNow: true}); err != nil {
+		n.set.log.Warn("reply dropped", "peer", r.From, "err", err)
 	}
 }
+
+// expired is a context that has ended: who sends with it does not wait.
+var expired = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // callHandler turns a panic into an error: one bad request must not end the program.
 func callHandler(ctx context.Context, h Handler, m Message) (result any, err error) {

@@ -19,17 +19,17 @@ import (
 // and so does all its state, but for turn.
 
 const (
-	settleMDNS     = 900 * time.Millisecond // a newcomer on a network with multicast looks for a relay for so long …
-	settleSeeds    = time.Second            // … and with seeds alone at most so long, until each has been tried
-	settleResigned = 2 * time.Second        // and one that gave its reign to a better relay, for so long
-	relayRetry     = 500 * time.Millisecond // an orphan that hears nothing from its relay's port asks others after this
-	orphanFor      = 10 * time.Second       // an orphan that finds nobody to agree with is a newcomer then
-	failedFor      = 3 * time.Second        // a candidate that could not be reached is not asked again for so long
-	refusedFor     = 4 * time.Second        // a name or place that is taken may become free for so long
-	turnFor        = 250 * time.Millisecond // a Hello that is not answered gives way to another after this
-	stagger        = 100 * time.Millisecond // between the addresses of one target
-	maxDials       = 16                     // targets dialled at a time
-	maxTargets     = 256                    // targets remembered
+	settleMDNS     = 900 * time.Millisecond  // a newcomer on a network with multicast looks for a relay for so long …
+	settleSeeds    = time.Second             // … and with seeds alone at most so long, until each has been tried
+	settleResigned = 2 * time.Second         // and one that gave its reign to a better relay, for so long
+	relayRetry     = 500 * time.Millisecond  // an orphan that hears nothing from its relay's port asks others after this
+	orphanFor      = 10 * time.Second        // an orphan that finds nobody to agree with is a newcomer then
+	failedFor      = 3 * time.Second         // a candidate that could not be reached is not asked again for so long
+	refusedFor     = expectFor - time.Second // a name or place that is taken may become free for so long
+	turnFor        = 250 * time.Millisecond  // a Hello that is not answered gives way to another after this
+	stagger        = 100 * time.Millisecond  // between the addresses of one target
+	maxDials       = 16                      // targets dialled at a time
+	maxTargets     = 256                     // targets remembered
 )
 
 // targetKind is why a target is dialled: the order is that of their standing.
@@ -74,6 +74,7 @@ type seek struct {
 	refusal   error         // the last that is not to be mended by another try
 	refusedAt time.Duration // when that was first said
 	refusals  int           // how often
+	refusedBy string        // key of the target that said it
 }
 
 // seek finds the relay, or becomes it. It returns when there is a port, when the mesh has refused this node for good,
@@ -143,7 +144,7 @@ func (s *seek) plan() {
 	if u.hostname != "" {
 		s.want(targetRelay, []string{u.hostname})
 	}
-	if s.orphan && !u.lostForGood && len(u.lostAddrs) > 0 {
+	if (s.orphan && !u.lostForGood || u.disc == nil) && len(u.lostAddrs) > 0 {
 		s.want(targetRelay, u.lostAddrs)
 	}
 	nodes := u.nodes()
@@ -212,7 +213,7 @@ func (s *seek) bestCandidate(nodes []discovery.Node) (best *candidate, self bool
 
 func (s *seek) standing() standing {
 	u := s.u
-	st := standing{eligible: u.eligible(), server: u.set.Role == RoleServer, orphan: s.orphan}
+	st := standing{eligible: u.eligible(), server: u.set.Role == RoleServer, orphan: s.orphan, resigned: u.resigned}
 	if !st.eligible {
 		return st
 	}
@@ -308,7 +309,9 @@ func (s *seek) dial(key string, addrs []string) {
 		return conn, nil
 	}
 	link, err := relay.Dial(ctx, addrs[0], cfg)
-	leave()
+	if err != nil {
+		leave() // with a link the turn is kept: no other Hello of this seek may throw it out
+	}
 	s.results <- dialled{key, link, err}
 }
 
@@ -356,9 +359,12 @@ func (s *seek) noteRefusal(t *target, err error) {
 				s.refusedAt, s.refusals = s.u.clock(), 0
 			}
 			s.refusals++
-			s.refusal = fmt.Errorf("%s: %w", t.key, err)
+			s.refusal, s.refusedBy = fmt.Errorf("%s: %w", t.key, err), t.key
 			return
 		}
+	}
+	if s.refusedBy == t.key {
+		s.refusal, s.refusals = nil, 0 // who refused is not there any more
 	}
 }
 

@@ -64,6 +64,8 @@ func (n *Node) Deliver(ctx context.Context, to string, value any, opts ...SendOp
 			}
 		case <-ctx.Done():
 			errs = append(errs, fmt.Errorf("%s: %w", w.name, n.out.whyNot(ctx, w.name)))
+		case <-n.done:
+			errs = append(errs, fmt.Errorf("%s: %w", w.name, n.Err()))
 		}
 	}
 	if len(errs) == 1 {

@@ -297,7 +297,14 @@ type mark struct {
 func (s *sender) mark() mark { return mark{s.next, s.sent, s.inflight} }
 
 // unsend takes a transmit back that the link had no room for.
-func (s *sender) unsend(m mark) { s.next, s.sent, s.inflight = m.next, m.sent, m.inflight }
+func (s *sender) unsend(m mark) {
+	s.sent = m.sent
+	if m.next.n < s.headN { // given up meanwhile: everything held is to be sent again
+		s.rewind()
+		return
+	}
+	s.next, s.inflight = m.next, m.inflight
+}
 
 // after is the place after the frame that stands after c.
 func (s *sender) after(c cursor) cursor {
@@ -477,6 +484,11 @@ func (s *sender) giveUpAll(now time.Duration, reason error) {
 	for len(s.queue) > 0 {
 		s.giveUpHead(now, reason)
 	}
+	s.forgetTaken(reason)
+}
+
+// forgetTaken tells those who wait until the application took their message that nobody will know.
+func (s *sender) forgetTaken(reason error) {
 	for _, w := range s.taken {
 		w.receipt.finish(reason)
 	}

@@ -30,12 +30,16 @@ func (s session) HandleFrame(f codec.Raw) {
 		s.n.out.answer(f)
 	case codec.KindRoster:
 		if r, err := codec.ParseRoster(f.Payload()); err == nil {
+			s.n.rosterMu.Lock()
 			s.n.apply(s.n.view.roster(s.n.clock(), f.Flags(), r))
+			s.n.rosterMu.Unlock()
 			s.n.work.wake(s.n.view.due())
 		}
 	case codec.KindUpdate:
 		if u, err := codec.ParseUpdate(f.Payload()); err == nil {
+			s.n.rosterMu.Lock()
 			s.n.apply(s.n.view.update(u))
+			s.n.rosterMu.Unlock()
 		}
 	case codec.KindPing:
 		pong := codec.Frame{Kind: codec.KindPong, To: string(f.From()), From: s.n.set.Name, Payload: f.Payload()}

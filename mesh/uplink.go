@@ -25,8 +25,10 @@ import (
 // uplink.run is that state machine: a single goroutine, which owns all fields of uplink that are not static.
 
 const (
-	probeBetter   = time.Second     // how often a relay that hears of a better one checks whether that is true
-	resignTime    = 3 * time.Second // how long a relay that resigns waits for its nodes to go
+	probeBetter   = time.Second           // how often a relay that hears of a better one checks whether that is true
+	pauseFirst    = 10 * time.Millisecond // a node whose link did not last waits before it looks for another …
+	pauseMax      = time.Second           // … doubling up to this; a link lasted if it lived for so long
+	resignTime    = 3 * time.Second       // how long a relay that resigns waits for its nodes to go
 	referralsKept = 8
 )
 
@@ -57,7 +59,11 @@ type uplink struct {
 
 // run keeps the node linked until ctx ends or the mesh has put it out; then it says why. linked is called at the first link.
 func (u *uplink) run(ctx context.Context, join context.Context, linked func()) error {
+	pause := time.Duration(0) // before the next seek; grows while links do not last
 	for {
+		if !u.pause(ctx, pause) {
+			return ErrClosed
+		}
 		seekCtx, cancel := context.WithCancel(ctx)
 		if !u.wasLinked {
 			// The first time the caller of Join decides how long to wait.
@@ -81,14 +87,31 @@ func (u *uplink) run(ctx context.Context, join context.Context, linked func()) e
 		if first {
 			linked()
 		}
+		began := u.clock()
 		err = u.serve(ctx, port)
 		u.detach(port, err)
+		if pause = min(max(2*pause, pauseFirst), pauseMax); u.clock()-began >= pauseMax {
+			pause = 0
+		}
 		if ctx.Err() != nil || u.n.leaving.Load() {
 			return ErrClosed
 		}
 		if err := putOut(err); err != nil {
 			return err
 		}
+	}
+}
+
+// pause waits; false: ctx has ended.
+func (u *uplink) pause(ctx context.Context, d time.Duration) bool {
+	if d == 0 {
+		return ctx.Err() == nil
+	}
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -134,12 +157,7 @@ func (u *uplink) serve(ctx context.Context, port relay.Port) error {
 	stop := context.AfterFunc(ctx, func() { port.Close() })
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { // serve waits for it
-		s := session{u.n, port}
-		err := port.Run(s)
-		s.HandleBatchEnd() // of a batch that the end of the port cut short
-		ended <- err
-	}()
+	go func() { ended <- port.Run(session{u.n, port}) }() // serve waits for it
 	reigning := port.Addr() == nil && !u.static
 	check := time.NewTicker(probeBetter)
 	defer check.Stop()
@@ -274,7 +292,14 @@ func (u *uplink) betterRelay(ctx context.Context) *relay.Link {
 		if !n.Meta.Relay || n.State != discovery.Alive || !theirs.better(mine) {
 			continue
 		}
-		if link := u.visit(ctx, addrStrings(n.Addrs)); link != nil {
+		link := u.visit(ctx, addrStrings(n.Addrs))
+		if link == nil {
+			continue
+		}
+		// Gossip may be of yesterday: what the relay itself says counts.
+		w := link.Welcome()
+		theirs.term, theirs.instance = w.Term, w.Instance
+		if w.Instance == n.Instance && theirs.better(mine) {
 			return link
 		}
 	}
@@ -357,7 +382,7 @@ func (u *uplink) meta(relaying bool, term uint32) discovery.Meta {
 }
 
 func (u *uplink) dialConfig() relay.DialConfig {
-	return relay.DialConfig{Hello: u.hello, Secret: u.set.Secret, Logger: u.set.log}
+	return relay.DialConfig{Hello: u.n.withState(u.hello), Secret: u.set.Secret, Logger: u.set.log}
 }
 
 func (u *uplink) nodes() []discovery.Node {

@@ -60,10 +60,10 @@ func (a *Attachment) Run(h Handler) error {
 				split = a.hand(h, c.b, split)
 			}
 			a.out.done()
+			h.HandleBatchEnd()
 			if a.ended() {
 				return a.cause
 			}
-			h.HandleBatchEnd()
 		}
 	}
 }

@@ -128,8 +128,14 @@ func (l *Link) end(err error) error {
 
 // read hands what comes to h until the link ends.
 func (l *Link) read(h Handler) error {
+	handled := false
+	defer func() {
+		if handled { // the end came in the middle of a batch
+			h.HandleBatchEnd()
+		}
+	}()
 	for {
-		handled := false
+		handled = false
 		for len(l.in.data()) > 0 {
 			f, _, err := codec.Next(l.in.data())
 			if err != nil {
@@ -154,6 +160,7 @@ func (l *Link) read(h Handler) error {
 			}
 		}
 		if handled {
+			handled = false
 			h.HandleBatchEnd()
 		}
 		if err := l.fill(); err != nil {

@@ -19,7 +19,8 @@ type Handler interface {
 	// returns. The checksum has not been verified: whoever consumes a frame does.
 	HandleFrame(f codec.Raw)
 	// HandleBatchEnd says that everything one read brought has been handled:
-	// the moment to write acknowledgements.
+	// the moment to write acknowledgements. It follows after every HandleFrame,
+	// also when the port ends in the middle of a batch.
 	HandleBatchEnd()
 	// HandleWritable says that there is room again after Write returned false.
 	// It must not block.
