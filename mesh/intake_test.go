@@ -1,0 +1,145 @@
+package mesh
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// wire is one sender and one receiving node with nothing lost between them.
+type wire struct {
+	now time.Duration
+	o   *outStream
+	in  *intake
+	got []int // sizes of what arrived
+}
+
+func newWire(inbox, maxMessage int) *wire {
+	return &wire{o: &outStream{sender: *newSender("b", "a", time.Hour, 0)}, in: newIntake("b", inbox, maxMessage, unpackPlain)}
+}
+
+// round passes what the sender may send, at most so many bytes at once, and the answers.
+func (w *wire) round(limit int) {
+	w.now += 10 * time.Millisecond
+	w.pass(append(w.o.tick(w.now, true, nil, plain), w.o.transmit(w.now, nil, limit, plain)...))
+	b := w.in.answers(w.now, nil, true)
+	for len(b) > 0 {
+		f, rest, _ := codec.Next(b)
+		b = rest
+		w.o.takeAnswer(w.now, f, true)
+		w.pass(w.o.transmit(w.now, nil, limit, plain)) // answers cross frames
+	}
+	for _, m := range w.in.get(All) {
+		w.got = append(w.got, len(m.data))
+	}
+}
+
+func (w *wire) pass(b []byte) {
+	for len(b) > 0 {
+		f, rest, _ := codec.Next(b)
+		b = rest
+		w.in.data(w.now, time.Time{}, f)
+	}
+}
+
+func dataFrame(from string, seq uint32, flags codec.Flags, n int) codec.Raw {
+	f := codec.Frame{Kind: codec.KindData, Flags: flags, To: "b", From: from, Stream: 7, Seq: seq, Payload: make([]byte, n)}
+	return f.Append(nil)
+}
+
+// TestRefusedWhole: of a message that is too large no part is delivered, whatever crosses the refusal.
+func TestRefusedWhole(t *testing.T) {
+	w := newWire(1<<20, 40000)
+	w.o.push(0, outMessage{data: make([]byte, 3*codec.MaxPayload-5000)})
+	w.o.push(0, outMessage{data: make([]byte, 6)})
+	for range 50 {
+		w.round(1 << 20)
+	}
+	if len(w.got) != 1 || w.got[0] != 6 || len(w.o.given) != 1 || !errors.Is(w.o.given[0].reason, ErrTooLarge) || w.o.held() != 0 {
+		t.Fatalf("arrived %v, given up %+v, held %d", w.got, w.o.given, w.o.held())
+	}
+}
+
+// TestHalfMessageGivesWay: a sender that is gone in the middle of a message as large as the inbox does not keep the others out.
+func TestHalfMessageGivesWay(t *testing.T) {
+	w := newWire(1<<20, 64<<20)
+	for i := range uint32(65) {
+		flags := codec.FlagMore
+		if i == 0 {
+			flags |= codec.FlagFirst
+		}
+		w.in.data(w.now, time.Time{}, dataFrame("gone", i, flags, codec.MaxPayload))
+		w.in.answers(w.now, nil, true)
+	}
+	for w.in.inbox.len() == 0 {
+		if w.now += 5 * time.Second; w.now > 30*time.Second {
+			t.Fatalf("another sender's message is still kept out after %v", w.now)
+		}
+		w.in.data(w.now, time.Time{}, dataFrame("c", 0, codec.FlagFirst|codec.FlagAckNow, 100))
+		w.in.answers(w.now, nil, true)
+	}
+}
+
+// TestHalfMessageComesBack: if that sender lives after all, its message arrives, once.
+func TestHalfMessageComesBack(t *testing.T) {
+	w := newWire(200<<10, 1<<20)
+	w.o.push(0, outMessage{data: make([]byte, 10)})
+	w.o.push(0, outMessage{data: make([]byte, 500_000)})
+	for range 8 {
+		w.round(20_000)
+	}
+	half := len(w.in.receivers["a"].half)
+	w.now += 30 * time.Second
+	w.in.answers(w.now, nil, true)
+	if half < 100<<10 || len(w.in.receivers["a"].half) != 0 {
+		t.Fatalf("half received: %d, then %d", half, len(w.in.receivers["a"].half))
+	}
+	for range 2000 {
+		w.round(20_000)
+	}
+	if len(w.got) != 2 || w.got[1] != 500_000 || w.o.held() != 0 {
+		t.Fatalf("arrived %v, held %d", w.got, w.o.held())
+	}
+}
+
+// TestNoTicksForNothing: once everything is said, nobody asks for ticks.
+func TestNoTicksForNothing(t *testing.T) {
+	w := newWire(1<<20, 1<<20)
+	w.in.data(0, time.Time{}, dataFrame("a", 0, codec.FlagFirst, 10))
+	w.in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagMore, 10))
+	w.in.answers(0, nil, true)
+	w.now = 8 * time.Minute
+	w.in.answers(w.now, nil, true)
+	w.in.next()
+	w.in.answers(w.now, nil, false)
+	for ticks := 0; w.in.ackAt != noDeadline; ticks++ {
+		if ticks > 10 {
+			t.Fatal("it goes on and on")
+		}
+		w.now = w.in.ackAt
+		w.in.answers(w.now, nil, true)
+	}
+}
+
+// TestUnsendAfterGivingUp: a message that cannot be packed is given up, and the link is full for the next one.
+func TestUnsendAfterGivingUp(t *testing.T) {
+	s := newSender("b", "a", time.Hour, 0)
+	pack := func(src []byte) ([]byte, uint8, error) {
+		if src[0] == 'x' {
+			return nil, 0, errors.New("cannot be packed")
+		}
+		return src, 0, nil
+	}
+	s.push(0, outMessage{data: []byte("x1")})
+	s.push(0, outMessage{data: []byte("y2")})
+	m := s.mark()
+	if b := s.transmit(0, nil, 1<<16, pack); len(b) == 0 || len(s.given) != 1 {
+		t.Fatal(len(b), s.given)
+	}
+	s.unsend(m)
+	if b := s.transmit(0, nil, 1<<16, pack); len(b) == 0 {
+		t.Fatal("the second message is not sent again")
+	}
+}
