@@ -25,15 +25,24 @@ func pick[T any](short, full T) T {
 	return short
 }
 
-// freeAddr is an address on loopback that nobody uses now.
+// freeAddr is an address on loopback that nobody uses now, and that nobody gets who asks for any free port: a process that
+// is killed finds it free when it is started again.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		addr := fmt.Sprint("127.0.0.1:", 20000+rand.IntN(12000)) // below the ports that systems give out
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if u, err := net.ListenPacket("udp", addr); err == nil {
+			u.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // fleet is relay processes, which may be killed, and pairs of nodes in this process, whose traffic never stops.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,9 +18,8 @@ import (
 // the link that they write to. Lock order: outStream.mu, then those inside the port.
 
 const (
-	writeBatch  = 32 << 10 // frames are handed to the link in batches of about so many bytes
-	maxStreams  = 1 << 16  // names to which messages can be held at the same time
-	maxFailures = 4096     // names and reasons told apart between two calls of Flush
+	writeBatch = 32 << 10 // frames are handed to the link in batches of about so many bytes
+	maxStreams = 1 << 16  // names to which messages can be held at the same time
 )
 
 // outbound is safe for concurrent use.
@@ -47,12 +45,8 @@ type outbound struct {
 	dueMu sync.Mutex
 	due   map[*outStream]struct{} // those with a deadline: they take part in ticks
 
-	failedMu sync.Mutex
-	failed   map[failure]*UndeliveredError // given up since the last Flush
+	failures failures // given up since the last Flush
 }
-
-// failure is what one UndeliveredError is about.
-type failure struct{ to, reason string }
 
 // portRef makes an interface fit into an atomic pointer.
 type portRef struct{ relay.Port }
@@ -81,7 +75,7 @@ func newOutbound(set *settings, clock func() time.Duration, wake func(time.Durat
 	return &outbound{
 		set: set, clock: clock, wake: wake, events: ev, lookup: lookup,
 		require: set.unpacker.Required() != 0,
-		streams: make(map[string]*outStream), due: make(map[*outStream]struct{}), failed: make(map[failure]*UndeliveredError),
+		streams: make(map[string]*outStream), due: make(map[*outStream]struct{}),
 	}
 }
 
@@ -274,57 +268,10 @@ func (o *outbound) settle(s *outStream) {
 			g.receipt.finish(g.reason)
 		}
 	}
-	for _, e := range o.noteFailed(s.to, given) {
+	for _, e := range o.failures.note(s.to, given) {
 		o.set.log.Warn("messages undelivered", "peer", e.To, "count", e.Count, "unsent", e.Unsent, "err", e.Reason)
 		o.events.publish(Event{Kind: EventUndelivered, Name: e.To, Count: e.Count, Reason: e.Reason.Error(), Err: e})
 	}
-}
-
-// noteFailed keeps what was given up for the next Flush, and sums it up by reason.
-func (o *outbound) noteFailed(to string, given []givenUp) []*UndeliveredError {
-	if len(given) == 0 {
-		return nil
-	}
-	sums := make(map[failure]*UndeliveredError)
-	o.failedMu.Lock()
-	defer o.failedMu.Unlock()
-	for _, g := range given {
-		countFailed(sums, to, g)
-		if g.receipt == nil { // else its caller is told
-			countFailed(o.failed, to, g)
-		}
-	}
-	return slices.Collect(maps.Values(sums))
-}
-
-// countFailed adds one message given up to what is told about its name and reason.
-func countFailed(sums map[failure]*UndeliveredError, to string, g givenUp) {
-	key := failure{to, g.reason.Error()}
-	e := sums[key]
-	if e == nil && len(sums) >= maxFailures {
-		key = failure{"other names", ErrExpired.Error()}
-		e = sums[key]
-	}
-	if e == nil {
-		e = &UndeliveredError{To: key.to, Reason: g.reason}
-		sums[key] = e
-	}
-	e.Count++
-	if g.unsent {
-		e.Unsent++
-	}
-}
-
-// takeFailed takes what was given up since it was last called, in the order of the names.
-func (o *outbound) takeFailed() (errs []error) {
-	o.failedMu.Lock()
-	defer o.failedMu.Unlock()
-	for _, e := range o.failed {
-		errs = append(errs, e)
-	}
-	clear(o.failed)
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errs
 }
 
 func (o *outbound) setDue(s *outStream, due bool) {
@@ -495,7 +442,7 @@ func (o *outbound) flush(ctx context.Context) error {
 		}
 		break
 	}
-	errs := append(o.takeFailed(), late)
+	errs := append(o.failures.take(), late)
 	for _, s := range all {
 		s.mu.Lock()
 		if n := s.held(); n > 0 && late != nil {
