@@ -210,6 +210,7 @@ func TestValuesTravel(t *testing.T) {
 }
 
 func TestBadInput(t *testing.T) {
+	parallel(t)
 	ctx := within(t, 30*time.Second)
 	m := meshtest.NewWith(t, func(c *mesh.Config) { c.MaxMessage = 1 << 16 }, "a", "b")
 	a := m.Node("a")
@@ -466,4 +467,81 @@ func TestSecretMesh(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Close()
+}
+
+func TestShutdownInAHurry(t *testing.T) {
+	ctx := within(t, 20*time.Second)
+	s, c := star(t, mesh.Config{Name: "s"}, "a")
+	events := s.Events(ctx)
+	if err := c[0].Send(ctx, "nobody", "x"); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c[0].Shutdown(ended); !errors.Is(err, context.Canceled) || !errors.Is(err, mesh.ErrNoPeer) {
+		t.Fatal(err)
+	}
+	for e := range events {
+		if e.Kind == mesh.EventLeft {
+			if e.Reason != "bye" {
+				t.Fatal(e.Reason)
+			}
+			break
+		}
+	}
+	if err := c[0].Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	ctx := within(t, 10*time.Second)
+	s, err := mesh.Listen(ctx, "[::1]:0", mesh.Config{Name: "s"})
+	if err != nil {
+		t.Skip("no IPv6 here: ", err)
+	}
+	defer s.Close()
+	a, err := mesh.Dial(ctx, "tcp://"+s.Addr().String(), mesh.Config{Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := a.Deliver(ctx, "s", 1); err != nil {
+		t.Fatal(err)
+	}
+	j, err := mesh.Join(ctx, mesh.Config{Name: "j", Bind: "::1", NoMDNS: true, Seeds: []string{s.Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := j.Deliver(ctx, "a", 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEventsLagged(t *testing.T) {
+	ctx := within(t, 20*time.Second)
+	s, c := star(t, mesh.Config{Name: "s"}, "a")
+	events := s.Events(ctx)
+	for range 200 {
+		if err := c[0].Pause(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c[0].Resume(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c[0].Deliver(ctx, "s", "done"); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for e := range events {
+		if seen++; e.Kind == mesh.EventLagged {
+			if e.Count < 1 || seen-1+e.Count < 400 {
+				t.Fatalf("%d events seen, %d missed", seen, e.Count)
+			}
+			return
+		}
+	}
+	t.Fatal("nothing was missed, or nobody said so")
 }

@@ -45,15 +45,14 @@ func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 		defer stop()
 		defer n.events.unsubscribe(sub)
 		for {
+			if len(sub.queue) == 0 {
+				if lost := sub.takeLost(); lost > 0 && !yield(Event{Kind: EventLagged, Time: time.Now(), Count: lost}) {
+					return
+				}
+			}
 			select {
 			case e, ok := <-sub.queue:
-				if !ok {
-					return
-				}
-				if lost := sub.takeLost(); lost > 0 && !yield(Event{Kind: EventLagged, Time: e.Time, Count: lost}) {
-					return
-				}
-				if !yield(e) {
+				if !ok || !yield(e) {
 					return
 				}
 			case <-ctx.Done():
@@ -112,13 +111,27 @@ func (ev *events) publish(e Event) {
 	ev.mu.Lock()
 	defer ev.mu.Unlock()
 	for s := range ev.subs {
+		s.put(e)
+	}
+}
+
+// put queues an event, after word of those that were missed before it. The caller holds events.mu.
+func (s *subscriber) put(e Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost > 0 {
 		select {
-		case s.queue <- e:
+		case s.queue <- Event{Kind: EventLagged, Time: e.Time, Count: s.lost}:
+			s.lost = 0
 		default:
-			s.mu.Lock()
 			s.lost++
-			s.mu.Unlock()
+			return
 		}
+	}
+	select {
+	case s.queue <- e:
+	default:
+		s.lost++
 	}
 }
 

@@ -150,11 +150,16 @@ func (n *Node) begin(ctx context.Context, u *uplink) (*Node, error) {
 	})
 	select {
 	case <-linked:
-		return n, nil
 	case err := <-ended:
 		<-n.done
 		return nil, err
 	}
+	// With the roster there the node knows who is here: what it is asked next has its answer.
+	if err := n.await(ctx, "roster", func(nodes map[string]listed, _ bool) bool { return len(nodes) > 0 }); err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
 }
 
 // newHub makes the hub that routes while the node is the relay, and refers or holds Hellos while it is not.

@@ -25,6 +25,13 @@ func pick[T any](short, full T) T {
 	return short
 }
 
+// parallel lets a test that mostly waits run beside others; at full length each has the machine for itself.
+func parallel(t *testing.T) {
+	if !*long {
+		t.Parallel()
+	}
+}
+
 // freeAddr is an address on loopback that nobody uses now, and that nobody gets who asks for any free port: a process that
 // is killed finds it free when it is started again.
 func freeAddr(t *testing.T) string {
@@ -162,6 +169,7 @@ func (f *fleet) last(p *pair) {
 
 // TestRelayProcessKilled kills the relay process again and again under traffic that never stops.
 func TestRelayProcessKilled(t *testing.T) {
+	parallel(t)
 	for _, light := range []bool{false, true} {
 		t.Run(map[bool]string{false: "members", true: "light"}[light], func(t *testing.T) {
 			kills := pick(3, 20)

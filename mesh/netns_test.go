@@ -70,6 +70,7 @@ func (l *lan) start(host int, c childConfig) *process {
 
 // TestTwoHosts: nodes on two hosts find each other with no address typed, and talk.
 func TestTwoHosts(t *testing.T) {
+	parallel(t)
 	l := newLAN(t, 2)
 	a := l.start(0, childConfig{Name: "a", Mesh: l.id, Send: []string{"b"}, Rate: 100})
 	b := l.start(1, childConfig{Name: "b", Mesh: l.id, Send: []string{"a"}, Rate: 100})
@@ -86,6 +87,7 @@ func TestTwoHosts(t *testing.T) {
 // TestPartition parts 4 hosts into 2 and 2, each side going on, and heals it: one relay in the end, and everything
 // arrives once and in order.
 func TestPartition(t *testing.T) {
+	parallel(t)
 	l := newLAN(t, 4)
 	names := []string{"a", "b", "c", "d"}
 	var ps []*process

@@ -246,6 +246,7 @@ func TestFaultsOnTheCable(t *testing.T) {
 
 // TestFaultsHalfOpen: a link of which one direction is a black hole is noticed by both ends, and replaced.
 func TestFaultsHalfOpen(t *testing.T) {
+	parallel(t)
 	ctx := within(t, 30*time.Second)
 	s, err := mesh.Listen(ctx, "127.0.0.1:0", mesh.Config{Name: "relay"})
 	if err != nil {

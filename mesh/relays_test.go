@@ -36,6 +36,7 @@ func linksOf(ctx context.Context, n *mesh.Node) func() int {
 // TestServerArrivesLate: a configured server takes over from an elected relay in order, under traffic that never stops,
 // and a second server gives way and stays linked.
 func TestServerArrivesLate(t *testing.T) {
+	parallel(t)
 	ctx := within(t, 40*time.Second)
 	m := meshtest.New(t, "a", "b", "c")
 	total := 0
@@ -141,6 +142,7 @@ func TestTwoWaysToOneRelay(t *testing.T) {
 // TestNameStaysWithItsHolder: a second node that wants the name for ever gets the error, also while the relay changes,
 // and the holder is undisturbed.
 func TestNameStaysWithItsHolder(t *testing.T) {
+	parallel(t)
 	ctx := within(t, 60*time.Second)
 	m := meshtest.New(t, "r0", "r1", "holder", "friend")
 	var thieves sync.WaitGroup

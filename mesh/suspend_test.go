@@ -21,6 +21,7 @@ func (p *process) resume()  { p.cmd.Process.Signal(syscall.SIGCONT) }
 // TestRelaySuspended stops the relay process as a laptop's lid does, and lets it go on: another takes over, then there is
 // one relay, and nothing is lost.
 func TestRelaySuspended(t *testing.T) {
+	parallel(t)
 	f := newFleet(t, 3, 4, false)
 	ctx, stop := context.WithCancel(context.Background())
 	traffic := f.traffic(ctx, 1000)
