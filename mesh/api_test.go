@@ -325,10 +325,11 @@ func TestLateReceiverGetsWhatWasQueued(t *testing.T) {
 func TestGroups(t *testing.T) {
 	ctx := within(t, 10*time.Second)
 	m := meshtest.New(t, "a", "b", "c")
+	events := m.Node("a").Events(ctx)
 	if err := m.Node("b").Subscribe("lab"); err != nil {
 		t.Fatal(err)
 	}
-	for e := range m.Node("a").Events(ctx) {
+	for e := range events {
 		if e.Kind == mesh.EventChanged && e.Name == "b" {
 			break
 		}
