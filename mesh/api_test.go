@@ -546,3 +546,53 @@ func TestEventsLagged(t *testing.T) {
 	}
 	t.Fatal("nothing was missed, or nobody said so")
 }
+
+// TestRelayLeavesInGoodOrder: its goodbye is known as one, at once, and nobody sends to it any more.
+func TestRelayLeavesInGoodOrder(t *testing.T) {
+	ctx := within(t, 20*time.Second)
+	m := meshtest.New(t, "a", "b", "c")
+	b := m.Node("b")
+	events := b.Events(ctx)
+	m.Stop("a")
+	for e := range events {
+		if e.Kind == mesh.EventLeft {
+			if e.Name != "a" || e.Reason != "bye" {
+				t.Fatalf("%+v", e)
+			}
+			break
+		}
+	}
+	m.WaitAll()
+	relays := 0
+	for _, p := range b.Peers() {
+		if p.Name == "a" {
+			t.Fatal("the relay that left is still listed")
+		}
+		if p.Relay {
+			relays++
+		}
+	}
+	if relays != 1 {
+		t.Fatalf("%d relays: %+v", relays, b.Peers())
+	}
+	if err := b.Deliver(ctx, mesh.ToAll, "bye"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAbandonedDeliverCounts: a message whose Deliver gave up waiting is reported like any other.
+func TestAbandonedDeliverCounts(t *testing.T) {
+	ctx := within(t, 20*time.Second)
+	m := meshtest.NewWith(t, func(c *mesh.Config) { c.Retention = 300 * time.Millisecond }, "a")
+	a := m.Node("a")
+	if err := a.Deliver(within(t, 20*time.Millisecond), "ghost", "boo"); !errors.Is(err, mesh.ErrNoPeer) {
+		t.Fatal(err)
+	}
+	var u *mesh.UndeliveredError
+	if err := a.Flush(ctx); !errors.As(err, &u) || u.To != "ghost" || u.Count != 1 || u.Unsent != 1 {
+		t.Fatalf("%v", err)
+	}
+}

@@ -66,7 +66,11 @@ type UndeliveredError struct {
 }
 
 func (e *UndeliveredError) Error() string {
-	return fmt.Sprintf("%d messages to %q undelivered: %v", e.Count, e.To, e.Reason)
+	s := "s"
+	if e.Count == 1 {
+		s = ""
+	}
+	return fmt.Sprintf("%d message%s to %q undelivered: %v", e.Count, s, e.To, e.Reason)
 }
 
 // Unwrap gives the reason.

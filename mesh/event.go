@@ -27,11 +27,11 @@ const (
 type Event struct {
 	Kind   EventKind
 	Time   time.Time
-	Name   string
-	Self   bool
-	Count  int
-	Reason string
-	Err    error
+	Name   string // of the node it is about
+	Self   bool   // EventLinked: this node is the relay itself
+	Count  int    // EventUndelivered: messages; EventGap: frames; EventLagged: events
+	Reason string // EventLeft, EventUnlinked, EventUndelivered: why, for people
+	Err    error  // EventUndelivered: an *UndeliveredError
 }
 
 const eventBuffer = 256 // events that wait for one reader

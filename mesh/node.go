@@ -102,12 +102,19 @@ func (n *Node) apply(changes []change) {
 		default:
 			n.out.peerHere(c.entry)
 		}
-		if c.kind == "" || c.entry.Instance == n.instance {
+		if c.kind == "" || c.entry.Instance == n.instance || n.leaving.Load() {
 			continue
 		}
 		n.set.log.Debug("roster", "peer", c.entry.Name, "what", string(c.kind), "reason", c.reason)
 		n.events.publish(Event{Kind: c.kind, Name: c.entry.Name, Reason: c.reason})
 	}
+}
+
+// relayLeft takes a relay that said goodbye off the list.
+func (n *Node) relayLeft(name string, instance uint64) {
+	n.rosterMu.Lock()
+	defer n.rosterMu.Unlock()
+	n.apply(n.view.update(codec.Update{Changes: []codec.Change{{Op: codec.Left, Reason: codec.LeftBye, Entry: codec.Entry{Name: name, Instance: instance}}}}))
 }
 
 // Name is the node's own name.
@@ -323,17 +330,20 @@ func (n *Node) await(ctx context.Context, what string, ok func(map[string]listed
 // Peers lists the nodes of the mesh as the relay does, this one included, in the order of their names. Visitors are not
 // among them.
 func (n *Node) Peers() []Peer {
-	entries := n.view.entries()
+	entries, relay := n.view.entries(), n.view.relayName()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := make([]Peer, 0, len(entries))
 	for _, e := range entries {
 		p := Peer{
 			Name: e.Name, Role: e.Role, State: e.State, Addr: e.Addr, RTT: n.rtts[e.Name],
-			Tags: e.Tags, Groups: e.Groups, Relay: e.Relay, Self: e.Instance == n.instance,
+			Tags: e.Tags, Groups: e.Groups, Relay: e.Name == relay, Self: e.Instance == n.instance,
+		}
+		if len(e.Addrs) > 0 {
+			p.Addr = e.Addrs[0]
 		}
 		switch ref := n.port.Load(); {
-		case !e.Relay || ref == nil:
+		case !p.Relay || ref == nil:
 		case p.Self:
 			p.Addr = n.listener.Addr().String()
 		case ref.Addr() != nil:

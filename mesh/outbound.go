@@ -119,6 +119,7 @@ func (o *outbound) dropIdle() {
 
 func (s *outStream) setPeer(mine []codec.Transform, e codec.Entry) {
 	s.instance = e.Instance
+	s.known, s.never = true, false
 	s.paused = e.State == codec.StatePaused
 	s.packer, s.packErr = codec.NewPacker(mine, e.Transforms, e.Required)
 	if s.packErr == nil {
@@ -164,9 +165,9 @@ func (o *outbound) send(ctx context.Context, to string, m outMessage) error {
 func (o *outbound) whyNot(ctx context.Context, to string) error {
 	switch e, ok := o.lookup(to); {
 	case !ok:
-		return errors.Join(ErrNoPeer, ctx.Err())
+		return fmt.Errorf("%w: %w", ErrNoPeer, ctx.Err())
 	case e.State == codec.StatePaused:
-		return errors.Join(ErrPaused, ctx.Err())
+		return fmt.Errorf("%w: %w", ErrPaused, ctx.Err())
 	}
 	return ctx.Err()
 }
@@ -263,10 +264,8 @@ func (o *outbound) settle(s *outStream) {
 	s.given = nil
 	s.mu.Unlock()
 	o.wake(at)
-	for _, g := range given {
-		if g.receipt != nil {
-			g.receipt.finish(g.reason)
-		}
+	for i, g := range given {
+		given[i].told = g.receipt != nil && g.receipt.finish(g.reason)
 	}
 	for _, e := range o.failures.note(s.to, given) {
 		o.set.log.Warn("messages undelivered", "peer", e.To, "count", e.Count, "unsent", e.Unsent, "err", e.Reason)

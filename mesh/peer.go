@@ -28,7 +28,7 @@ type Peer struct {
 	Name   string
 	Role   Role
 	State  State
-	Addr   string        // of its link, as the relay sees it; of the relay: where this node dialled it, or listens itself
+	Addr   string        // where it listens: good as a seed; of light nodes and RolePeer: of its link, as the relay sees it
 	RTT    time.Duration // to the relay and back for the relay, through it for others once measured by Ping; 0: not measured
 	Tags   map[string]string
 	Groups []string

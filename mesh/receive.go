@@ -6,10 +6,10 @@ import (
 	"iter"
 )
 
-// All is the n of Get for everything there is.
+// All is the count of Get for everything there is.
 const All = -1
 
-// Get takes up to n messages from the inbox, newest first, without waiting; n < 0 (All): all there are. It gives nil when
+// Get takes up to count messages from the inbox, newest first, without waiting; count < 0 (All): all there are. It gives nil when
 // there is none. Get, Receive and Messages take from one inbox: each message goes to one of them, once.
 func (n *Node) Get(count int) []Message { return n.in.get(count) }
 

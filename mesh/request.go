@@ -138,6 +138,9 @@ func (q *requests) await(ctx context.Context, a *asked, lost *receipt) (Message,
 			}
 			given = nil
 		case <-ctx.Done():
+			if lost != nil {
+				lost.abandon()
+			}
 			return Message{}, q.n.out.whyNot(ctx, a.to)
 		}
 	}

@@ -398,7 +398,7 @@ func (s *seek) explain() error {
 			}
 		}
 	}
-	return errors.Join(err, s.ctx.Err())
+	return err
 }
 
 // nextLook is how long nothing needs to be done unless something happens.

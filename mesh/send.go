@@ -35,7 +35,7 @@ func optionsOf(opts []SendOption) (o sendOptions) {
 // Send sends a value to the node of that name, or to ToGroup or ToAll. The value is any that CBOR can carry: nil, bool,
 // numbers, string, []byte, time.Time, slices, maps, structs (with cbor or json tags), nested; it is encoded before Send
 // returns and may then be reused. nil means queued, even for a name that is not here yet: see Config.Retention. To its own
-// name, the node's own inbox has it at once. When Config.SendBytes are queued, Send waits until there is room or ctx ends;
+// name, the node's own inbox has it at once. To a group in which nobody else is, nothing is sent. When Config.SendBytes are queued, Send waits until there is room or ctx ends;
 // the error then wraps ctx's.
 // Other errors: ErrBadName, ErrValue, ErrTooLarge, ErrNoCommonTransform, ErrClosed.
 func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOption) error {
@@ -45,7 +45,8 @@ func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOptio
 
 // Deliver does what Send does, and waits until the receiver's inbox has the message, or, with UntilTaken, its application.
 // Of a group: all that were in it at the time. The error says why not: ErrExpired and the like if the message was given
-// up; if ctx ends first, its error and what is known of the receiver (ErrNoPeer, ErrPaused); the message stays queued then.
+// up; if ctx ends first, its error and what is known of the receiver (ErrNoPeer, ErrPaused); the message stays queued then,
+// and counts for the next Flush. What a receiver had allowed before it paused is accepted and held there: that is delivered.
 func (n *Node) Deliver(ctx context.Context, to string, value any, opts ...SendOption) error {
 	o := optionsOf(opts)
 	if o.bestEffort {
@@ -63,7 +64,11 @@ func (n *Node) Deliver(ctx context.Context, to string, value any, opts ...SendOp
 				errs = append(errs, fmt.Errorf("%s: %w", w.name, w.receipt.err))
 			}
 		case <-ctx.Done():
-			errs = append(errs, fmt.Errorf("%s: %w", w.name, n.out.whyNot(ctx, w.name)))
+			if err := n.out.whyNot(ctx, w.name); w.receipt.abandon() {
+				errs = append(errs, fmt.Errorf("%s: %w", w.name, err))
+			} else if w.receipt.err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", w.name, w.receipt.err))
+			}
 		case <-n.done:
 			errs = append(errs, fmt.Errorf("%s: %w", w.name, n.Err()))
 		}

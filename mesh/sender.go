@@ -101,6 +101,8 @@ type sender struct {
 	probeWait time.Duration
 	holdUntil time.Duration // no transmission before (busy)
 	busyWait  time.Duration
+	known     bool // the name was here, or answered, since the stream exists
+	never     bool // the relay said that it does not know the name, and nothing was ever heard of it
 	absent    bool // the relay does not know the name; only probes
 	paused    bool // linked but paused: retention stands still
 
@@ -119,6 +121,7 @@ type givenUp struct {
 	reason  error
 	unsent  bool
 	receipt *receipt
+	told    bool // a caller that waited for it knows
 }
 
 type senderStats struct{ frames, resent, probes, busy, resets uint64 }
@@ -346,6 +349,7 @@ func (s *sender) linkChanged(now time.Duration) {
 // setAbsent tells that no node of the name is linked, by the relay's word about a frame or by the roster.
 func (s *sender) setAbsent(now time.Duration) {
 	s.absent, s.paused = true, false
+	s.never = !s.known
 	if len(s.queue) > 0 {
 		s.armProbe(now)
 	}
@@ -357,7 +361,7 @@ func (s *sender) onAck(now time.Duration, seq uint32, a codec.Ack) {
 		return
 	}
 	s.heard = now
-	s.absent = false
+	s.absent, s.never, s.known = false, false, true
 	progress := seq != s.ack.seq || a.Window > 0 && (!s.granted || s.window == 0)
 	s.advance(now, seq)
 	s.granted, s.window, s.messages = true, int(a.Window), int(a.Messages)
@@ -421,7 +425,7 @@ func (s *sender) onReset(now time.Duration, seq uint32, known bool) {
 	}
 	s.stats.resets++
 	s.heard = now
-	s.absent = false
+	s.absent, s.never, s.known = false, false, true
 	if !known || codec.Less(seq, s.ack.seq) {
 		s.rewind()
 	} else {
@@ -461,7 +465,7 @@ func (s *sender) onRefused(now time.Duration, seq uint32, reason error) {
 // giveUpHead gives the oldest message up; what follows begins with flag first.
 func (s *sender) giveUpHead(now time.Duration, reason error) {
 	m := &s.queue[0]
-	unsent := m.cutTo == 0 || !codec.Less(m.first, s.sent)
+	unsent := s.never || m.cutTo == 0 || !codec.Less(m.first, s.sent)
 	s.given = append(s.given, givenUp{reason: reason, unsent: unsent, receipt: m.receipt})
 	s.pop(now)
 	s.rewind()

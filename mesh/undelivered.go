@@ -31,7 +31,7 @@ func (f *failures) note(to string, given []givenUp) []*UndeliveredError {
 	}
 	for _, g := range given {
 		countFailed(sums, to, g)
-		if g.receipt == nil { // else its caller is told
+		if !g.told {
 			countFailed(f.sums, to, g)
 		}
 	}

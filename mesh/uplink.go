@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"ultrasockets/codec"
@@ -77,7 +78,7 @@ func (u *uplink) run(ctx context.Context, join context.Context, linked func()) e
 				return ErrClosed
 			}
 			if !u.wasLinked && join.Err() != nil {
-				return errors.Join(withoutCanceled(err), join.Err())
+				return fmt.Errorf("%w: %w", err, join.Err())
 			}
 			return err
 		}
@@ -122,14 +123,6 @@ func putOut(err error) error {
 		return fmt.Errorf("%w: %s", ErrNotAdmitted, bye.Bye.Text)
 	}
 	return nil
-}
-
-func withoutCanceled(err error) error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		kept := slices.DeleteFunc(slices.Clone(joined.Unwrap()), func(e error) bool { return e == context.Canceled })
-		return errors.Join(kept...)
-	}
-	return err
 }
 
 // attach makes a port the one that everything goes through.
@@ -186,6 +179,10 @@ func (u *uplink) detach(port relay.Port, err error) {
 	u.n.out.setPort(nil)
 	u.n.in.setPort(nil)
 	w := port.Welcome()
+	var bye *relay.ByeError
+	if errors.As(err, &bye) && bye.Bye.Reason == codec.ByeShutdown {
+		u.n.relayLeft(w.Relay, w.Instance)
+	}
 	u.lastRoster = u.n.view.entries()
 	u.n.view.setRelay("")
 	u.set.log.Info("link lost", "relay", w.Relay, "err", err)
@@ -202,8 +199,7 @@ func (u *uplink) detach(port relay.Port, err error) {
 		return
 	}
 	u.lost, u.lostInstance, u.lostAddrs = w.Relay, w.Instance, u.lastDialled
-	var bye *relay.ByeError
-	if errors.As(err, &bye) {
+	if bye != nil {
 		switch bye.Bye.Reason {
 		case codec.ByeResigned, codec.ByeShutdown:
 			u.lostForGood, u.lostShutdown = true, bye.Bye.Reason == codec.ByeShutdown
@@ -248,6 +244,10 @@ func (u *uplink) reign(why string) (relay.Port, error) {
 		u.lastRoster = nil
 	}
 	u.n.term.Store(0)
+	if u.lost == "" && len(u.set.Seeds) > 0 && u.set.Role == RoleAuto {
+		text := fmt.Sprintf("no seed answers (%s), so this node is alone for now; it tries on: check addresses, ports and firewalls", strings.Join(u.set.Seeds, ", "))
+		u.set.log.Warn("alone", "problem", text)
+	}
 	port := u.hub.Reign(relay.Reign{Expected: expected, ExpectFor: expectFor})
 	if u.disc != nil {
 		u.disc.SetMeta(u.meta(true, 0))

@@ -42,6 +42,9 @@ func New(t testing.TB, names ...string) *Mesh {
 // NewWith does what New does; adapt (if not nil) may change the Config of every node, also of those that Config makes.
 func NewWith(t testing.TB, adapt func(*mesh.Config), names ...string) *Mesh {
 	t.Helper()
+	if len(names) == 0 || len(slices.Compact(slices.Sorted(slices.Values(names)))) != len(names) {
+		t.Fatalf("meshtest: give at least one name, and each once: %q", names)
+	}
 	m := &Mesh{t: t, name: fmt.Sprintf("test-%08x", rand.Uint32()), nodes: make(map[string]*mesh.Node), adapt: adapt}
 	t.Cleanup(m.close)
 	for i, name := range names {
