@@ -43,7 +43,7 @@ var (
 	// ErrWrongMesh: the relay belongs to another mesh.
 	ErrWrongMesh = errors.New("that relay belongs to another mesh; check the mesh names")
 	// ErrWrongSecret: the mesh has another secret, has one where this node has none, or has none where this node has one.
-	ErrWrongSecret = errors.New("the secrets of this node and of the mesh differ")
+	ErrWrongSecret = errors.New("the secrets of this node and of the mesh differ; Config.Secret is to be the same on all its nodes")
 	// ErrNotARelay: what listens at that address does not speak UltraSockets.
 	ErrNotARelay = relay.ErrNotARelay
 	// ErrNotAdmitted: the mesh's own rule refused this node.

@@ -246,7 +246,7 @@ func (u *uplink) reign(why string) (relay.Port, error) {
 	u.n.term.Store(0)
 	if u.lost == "" && len(u.set.Seeds) > 0 && u.set.Role == RoleAuto {
 		text := fmt.Sprintf("no seed answers (%s), so this node is alone for now; it tries on: check addresses, ports and firewalls", strings.Join(u.set.Seeds, ", "))
-		u.set.log.Warn("alone", "problem", text)
+		u.set.log.Warn(text, "problem", discovery.ProblemSeed)
 	}
 	port := u.hub.Reign(relay.Reign{Expected: expected, ExpectFor: expectFor})
 	if u.disc != nil {

@@ -34,7 +34,8 @@ func oneLine(err error) string {
 	for line := range strings.Lines(err.Error()) {
 		line = strings.TrimSpace(line)
 		if line != "" && line != context.DeadlineExceeded.Error() && line != context.Canceled.Error() {
-			lines = append(lines, line)
+			line = strings.TrimSuffix(line, ": "+context.DeadlineExceeded.Error())
+			lines = append(lines, strings.TrimSuffix(line, ": "+context.Canceled.Error()))
 		}
 	}
 	return fieldNames.Replace(strings.Join(lines, "; "))

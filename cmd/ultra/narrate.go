@@ -51,7 +51,7 @@ func (t tale) sentence() string {
 		}
 		return t.Name + " is the relay now"
 	case mesh.EventUnlinked:
-		return fmt.Sprintf("the relay %s is lost, looking for another", t.Name)
+		return fmt.Sprintf("the relay %s has gone, looking for another", t.Name)
 	case mesh.EventJoined:
 		return t.Name + " joined"
 	case mesh.EventLeft:

@@ -212,6 +212,10 @@ func (p *pipe) leave(ctx context.Context) error {
 		context.AfterFunc(bounded, func() { timer.Stop() })
 	})
 	defer stop()
+	note := time.AfterFunc(time.Second, func() {
+		fmt.Fprintln(p.errs, "note: waiting until what was sent has arrived or is given up; an interrupt leaves sooner")
+	})
+	defer note.Stop()
 	_ = p.node.Shutdown(bounded)
 	return nil
 }
