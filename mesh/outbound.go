@@ -248,6 +248,16 @@ func (s *outStream) pack(src []byte) ([]byte, uint8, error) {
 // settle tells everybody what changed, unlocks s, and asks for the next tick.
 func (o *outbound) settle(s *outStream) {
 	at := s.deadline()
+	if due := at != noDeadline; due != s.isDue {
+		s.isDue = due
+		o.setDue(s, due)
+	}
+	// What was given up is noted before a Flush that waits for it may go on.
+	for i, g := range s.given {
+		s.given[i].told = g.receipt != nil && g.receipt.finish(g.reason)
+	}
+	lost := o.failures.note(s.to, s.given)
+	s.given = nil
 	if s.room != nil && (s.bytes < o.set.SendBytes/2 || s.gone) {
 		close(s.room)
 		s.room = nil
@@ -256,18 +266,9 @@ func (o *outbound) settle(s *outStream) {
 		close(s.flushes[0].done)
 		s.flushes = s.flushes[1:]
 	}
-	if due := at != noDeadline; due != s.isDue {
-		s.isDue = due
-		o.setDue(s, due)
-	}
-	given := s.given
-	s.given = nil
 	s.mu.Unlock()
 	o.wake(at)
-	for i, g := range given {
-		given[i].told = g.receipt != nil && g.receipt.finish(g.reason)
-	}
-	for _, e := range o.failures.note(s.to, given) {
+	for _, e := range lost {
 		o.set.log.Warn("messages undelivered", "peer", e.To, "count", e.Count, "unsent", e.Unsent, "err", e.Reason)
 		o.events.publish(Event{Kind: EventUndelivered, Name: e.To, Count: e.Count, Reason: e.Reason.Error(), Err: e})
 	}
