@@ -110,9 +110,6 @@ func TestManyLightNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d joined in %v; %d KiB for each node and its link, both ends, with its copy of the roster", count, joined, (after.HeapInuse+after.StackInuse-before.HeapInuse-before.StackInuse)/uint64(count)>>10)
-	if joined > 10*time.Second {
-		t.Error("too slow")
-	}
 }
 
 // TestReceiversThatNeverRead, flooded: the relay stays within its bounds, and another pair hardly notices.

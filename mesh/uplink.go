@@ -155,15 +155,19 @@ func (u *uplink) serve(ctx context.Context, port relay.Port) error {
 	check := time.NewTicker(probeBetter)
 	defer check.Stop()
 	for {
+		var joins <-chan struct{}
+		if reigning && u.n.term.Load() == 0 {
+			joins = u.n.view.changes() // until the reign is confirmed
+		}
 		select {
 		case err := <-ended:
 			port.Close()
 			return err
 		case <-check.C:
+			u.offerHints()
 		case <-u.discovered():
-		case <-u.n.view.changes():
+		case <-joins:
 		}
-		u.offerHints()
 		if reigning {
 			u.confirm()
 			if better := u.betterRelay(ctx); better != nil {
