@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -223,4 +224,18 @@ func (p *process) until(d time.Duration, what string, ok func() bool) {
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.done
+}
+
+// relayNow is the relay that the process last spoke of.
+func (p *process) relayNow() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.relay
+}
+
+// got is what has arrived from a sender so far.
+func (p *process) got(from string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.arrivals[from])
 }

@@ -79,8 +79,8 @@ func TestTwoHosts(t *testing.T) {
 			return len(p.arrivals["a"])+len(p.arrivals["b"]) >= 100
 		})
 	}
-	if a.relay != b.relay {
-		t.Errorf("%q and %q", a.relay, b.relay)
+	if a.relayNow() != b.relayNow() {
+		t.Errorf("%q and %q", a.relayNow(), b.relayNow())
 	}
 }
 
@@ -165,9 +165,10 @@ func TestPartition(t *testing.T) {
 		fmt.Fprintln(p.in, "stop")
 		p.until(40*time.Second, "all it sent is acknowledged", func() bool { return len(p.arrivals["flushed"]) > 0 })
 		var why string
-		fmt.Sscanf(p.arrivals["flushed"][0], "%d\t%s", &sent[i], &why)
+		flushed := p.got("flushed")[0]
+		fmt.Sscanf(flushed, "%d\t%s", &sent[i], &why)
 		if !strings.HasPrefix(why, "<nil>") {
-			t.Errorf("%s: %s", p.name, p.arrivals["flushed"][0])
+			t.Errorf("%s: %s", p.name, flushed)
 		}
 	}
 	for i, from := range names {
@@ -176,7 +177,7 @@ func TestPartition(t *testing.T) {
 				continue
 			}
 			p.until(20*time.Second, "everything is there", func() bool { return len(p.arrivals[from]) >= sent[i] })
-			for n, text := range p.arrivals[from] {
+			for n, text := range p.got(from) {
 				if text != fmt.Sprint(n) {
 					t.Fatalf("%s got %s from %s at place %d", p.name, text, from, n)
 				}
@@ -187,10 +188,4 @@ func TestPartition(t *testing.T) {
 	if healed > 15*time.Second {
 		t.Error("too slow")
 	}
-}
-
-func (p *process) relayNow() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.relay
 }

@@ -118,7 +118,8 @@ func suspendPeer(t *testing.T, pause, retention time.Duration) {
 		got := p.arrivals["a"]
 		return len(got) > 0 && got[len(got)-1] == "last"
 	})
-	got := p.arrivals["a"][:len(p.arrivals["a"])-1]
+	got := p.got("a")
+	got = got[:len(got)-1]
 	last := -1
 	for _, text := range got {
 		n, err := strconv.Atoi(text)
