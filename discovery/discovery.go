@@ -27,9 +27,12 @@ type Config struct {
 	// only looks, needs none.
 	Port int
 
-	// Packets is the UDP socket on that port, for gossip. It belongs to the Discovery from Start on, also when Start
+	// Packets is the packet socket (UDP) on that port, for gossip. It belongs to the Discovery from Start on, also when Start
 	// fails. Nil: no gossip, only mDNS.
-	Packets *net.UDPConn
+	Packets net.PacketConn
+
+	// Dial connects to "host:port" for gossip. Nil: the machine's network, from the address Bind.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	Beacon bool     // whether mDNS queries are answered; without it the node finds others and is not found
 	NoMDNS bool     // neither answer nor browse
@@ -82,11 +85,8 @@ type Discovery struct {
 
 // Start begins to look for others and, with Beacon, to be found. It does not wait for anybody, and does not fail
 // for a network that does not work: see Problems.
-func Start(cfg Config) (*Discovery, error) { return start(cfg, nil) }
-
-// start is Start with a network for tests that loses what drop says.
-func start(cfg Config, drop func(netip.AddrPort) bool) (*Discovery, error) {
-	d, err := newDiscovery(cfg, drop)
+func Start(cfg Config) (*Discovery, error) {
+	d, err := newDiscovery(cfg)
 	if err != nil {
 		if cfg.Packets != nil {
 			err = errors.Join(err, cfg.Packets.Close())
@@ -110,7 +110,7 @@ func start(cfg Config, drop func(netip.AddrPort) bool) (*Discovery, error) {
 }
 
 // newDiscovery checks the config and puts the parts together. Nothing runs yet.
-func newDiscovery(cfg Config, drop func(netip.AddrPort) bool) (*Discovery, error) {
+func newDiscovery(cfg Config) (*Discovery, error) {
 	meta, bind, err := cfg.check()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -138,9 +138,12 @@ func newDiscovery(cfg Config, drop func(netip.AddrPort) bool) (*Discovery, error
 		}
 	}
 	if cfg.Packets != nil {
+		if cfg.Dial == nil {
+			cfg.Dial = dialFrom(bind)
+		}
 		d.gossip = &gossip{
 			self: cfg.Instance, mesh: cfg.Mesh, key: slices.Clone(cfg.Key), packets: cfg.Packets, port: d.port,
-			bind: bind, drop: drop, meta: &d.meta, facts: d.facts, log: log,
+			bind: bind, dial: cfg.Dial, meta: &d.meta, facts: d.facts, log: log,
 		}
 		d.joiner = &joiner{
 			gossip: d.gossip, facts: d.facts, seeds: slices.Clone(cfg.Seeds), problems: d.problems, own: d.Addrs,

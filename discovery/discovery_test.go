@@ -63,7 +63,7 @@ func listenUDP(t *testing.T) (netip.AddrPort, *net.UDPConn, error) {
 
 func TestListenPair(t *testing.T) {
 	for _, addr := range []string{":0", "127.0.0.1:0", "localhost:0"} {
-		tcp, udp, err := ListenPair(t.Context(), addr)
+		tcp, udp, err := ListenPair(t.Context(), new(net.ListenConfig), addr)
 		if err != nil {
 			t.Errorf("%s: %v", addr, err)
 			continue
@@ -72,7 +72,7 @@ func TestListenPair(t *testing.T) {
 		if a.Port != b.Port || a.Port == 0 || !a.IP.Equal(b.IP) {
 			t.Errorf("%s: %v and %v", addr, a, b)
 		}
-		if _, _, err := ListenPair(t.Context(), a.String()); err == nil {
+		if _, _, err := ListenPair(t.Context(), new(net.ListenConfig), a.String()); err == nil {
 			t.Errorf("%s was given twice", a)
 		}
 		_, _ = tcp.Close(), udp.Close()
@@ -80,7 +80,7 @@ func TestListenPair(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, addr := range []string{"127.0.0.1", "127.0.0.1:x"} {
-		if _, _, err := ListenPair(ctx, addr); err == nil {
+		if _, _, err := ListenPair(ctx, new(net.ListenConfig), addr); err == nil {
 			t.Errorf("listened on %q", addr)
 		}
 	}
@@ -188,7 +188,7 @@ func TestSeedThatComesLater(t *testing.T) {
 		t.Fatalf("the seed was not tried: %v", err)
 	}
 	_, _, _ = conn.Close(), probe.Close(), reserved.Close() // and that attempt failed
-	tcp, udp, err := ListenPair(t.Context(), addr.String())
+	tcp, udp, err := ListenPair(t.Context(), new(net.ListenConfig), addr.String())
 	if err != nil {
 		t.Skipf("the port was taken meanwhile: %v", err)
 	}
@@ -271,10 +271,9 @@ func TestBeaconOff(t *testing.T) {
 // Both sides of a partition give each other up, and become one again by themselves.
 func TestPartitionHeals(t *testing.T) {
 	t.Parallel()
-	var cut atomic.Bool
-	drop := func(netip.AddrPort) bool { return cut.Load() }
-	a := startPeer(t, 1, Config{NoMDNS: true}, drop)
-	b := startPeer(t, 2, Config{NoMDNS: true}, drop)
+	var cut cable
+	a := startPeer(t, 1, Config{NoMDNS: true}, &cut)
+	b := startPeer(t, 2, Config{NoMDNS: true}, &cut)
 	a.Hint(b.addr)
 	a.await(t, "the other", in(Alive, b))
 	b.await(t, "the other", in(Alive, a))

@@ -12,7 +12,7 @@ import (
 
 // A node that finds others and is found. Its listener gives gossip streams to discovery and keeps the rest.
 func ExampleStart() {
-	tcp, udp, err := discovery.ListenPair(context.Background(), ":0")
+	tcp, udp, err := discovery.ListenPair(context.Background(), new(net.ListenConfig), ":0")
 	if err != nil {
 		fmt.Println(err)
 		return

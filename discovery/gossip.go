@@ -22,10 +22,10 @@ type gossip struct {
 	self    uint64
 	mesh    string
 	key     []byte
-	packets *net.UDPConn
+	packets net.PacketConn
 	port    uint16
 	bind    netip.Addr
-	drop    func(netip.AddrPort) bool
+	dial    dialFunc
 	meta    *atomic.Pointer[[]byte] // what we say of ourselves, encoded
 	facts   *facts
 	log     *slog.Logger
@@ -65,7 +65,7 @@ func (g *gossip) start(advertise netip.Addr) error {
 	}
 	r := &round{
 		advertise: advertise,
-		transport: newTransport(g.packets, g.bind, netip.AddrPortFrom(advertise, g.port), g.drop),
+		transport: newTransport(g.packets, g.bind, netip.AddrPortFrom(advertise, g.port), g.dial),
 		events:    &events{self: g.self, loopback: advertise.IsLoopback(), meta: g.meta, facts: g.facts, log: g.log},
 	}
 	list, err := memberlist.Create(g.config(r))

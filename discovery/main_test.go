@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 
 // runBeacon is a node on every interface until it is told to end.
 func runBeacon() error {
-	tcp, udp, err := ListenPair(context.Background(), ":0")
+	tcp, udp, err := ListenPair(context.Background(), new(net.ListenConfig), ":0")
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -28,12 +29,12 @@ type peer struct {
 	*Discovery
 	instance uint64
 	addr     netip.AddrPort
-	listener *net.TCPListener
+	listener net.Listener
 	accepts  sync.WaitGroup
 }
 
 // startPeer starts the n-th node of a test, on loopback if cfg does not say otherwise.
-func startPeer(t *testing.T, n uint64, cfg Config, drop func(netip.AddrPort) bool) *peer {
+func startPeer(t *testing.T, n uint64, cfg Config, cut *cable) *peer {
 	t.Helper()
 	host := "127.0.0.1"
 	switch cfg.Bind {
@@ -44,12 +45,15 @@ func startPeer(t *testing.T, n uint64, cfg Config, drop func(netip.AddrPort) boo
 	default:
 		host = cfg.Bind
 	}
-	tcp, udp, err := ListenPair(context.Background(), net.JoinHostPort(host, "0"))
+	tcp, udp, err := ListenPair(context.Background(), new(net.ListenConfig), net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &peer{instance: id(n), addr: tcp.Addr().(*net.TCPAddr).AddrPort(), listener: tcp}
 	cfg.Instance, cfg.Port, cfg.Packets = p.instance, int(p.addr.Port()), udp
+	if cut != nil {
+		cfg.Packets, cfg.Dial = cutPackets{udp, cut}, cut.dial
+	}
 	if cfg.Mesh == "" {
 		cfg.Mesh = meshHash(t.Name()) + label(process)
 	}
@@ -59,7 +63,7 @@ func startPeer(t *testing.T, n uint64, cfg Config, drop func(netip.AddrPort) boo
 	if os.Getenv("ULTRA_TEST_LOG") != "" {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	if p.Discovery, err = start(cfg, drop); err != nil {
+	if p.Discovery, err = Start(cfg); err != nil {
 		t.Fatal(err)
 	}
 	p.accepts.Go(func() {
@@ -73,6 +77,29 @@ func startPeer(t *testing.T, n uint64, cfg Config, drop func(netip.AddrPort) boo
 	})
 	t.Cleanup(func() { p.stop(t, 0) })
 	return p
+}
+
+// cable loses everything while it is cut.
+type cable struct{ atomic.Bool }
+
+func (c *cable) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if c.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return new(net.Dialer).DialContext(ctx, network, addr)
+}
+
+type cutPackets struct {
+	net.PacketConn
+	cable *cable
+}
+
+func (p cutPackets) WriteTo(b []byte, to net.Addr) (int, error) {
+	if p.cable.Load() {
+		return len(b), nil
+	}
+	return p.PacketConn.WriteTo(b, to)
 }
 
 // stop ends a peer; leave 0 is what a crash looks like to the others.

@@ -33,10 +33,10 @@ var (
 // ones. It counts what is open, so that Shutdown ends it. Safe for concurrent use.
 type transport struct {
 	// Set at the start, never changed.
-	packets   *net.UDPConn
-	bind      netip.Addr // source of dialled streams; if loopback, nothing else is dialled
+	packets   net.PacketConn
+	bind      netip.Addr // if loopback, nothing else is dialled
 	advertise netip.AddrPort
-	drop      func(netip.AddrPort) bool // tests: whether the network loses what is sent there; nil: never
+	dial      dialFunc
 	packetCh  chan *memberlist.Packet
 	streamCh  chan net.Conn
 	ctx       context.Context // ends with Shutdown
@@ -51,15 +51,17 @@ type transport struct {
 
 var _ memberlist.Transport = (*transport)(nil)
 
-func newTransport(packets *net.UDPConn, bind netip.Addr, advertise netip.AddrPort, drop func(netip.AddrPort) bool) *transport {
+func newTransport(packets net.PacketConn, bind netip.Addr, advertise netip.AddrPort, dial dialFunc) *transport {
 	t := &transport{
-		packets: packets, bind: bind, advertise: advertise, drop: drop,
+		packets: packets, bind: bind, advertise: advertise, dial: dial,
 		packetCh: make(chan *memberlist.Packet),
 		streamCh: make(chan net.Conn, maxStreams),
 		streams:  make(map[*stream]struct{}),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	_ = packets.SetReadBuffer(packetsBuffer) // what the system grants is good enough
+	if p, ok := packets.(interface{ SetReadBuffer(int) error }); ok {
+		_ = p.SetReadBuffer(packetsBuffer) // what the system grants is good enough
+	}
 	_ = packets.SetReadDeadline(time.Time{}) // the one before us may have ended with one
 	t.reader.Go(t.readPackets)
 	return t
@@ -85,11 +87,19 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	if !t.inBounds(to.Addr()) {
 		return time.Time{}, fmt.Errorf("%w: %s", errForeignAddr, addr)
 	}
-	if t.drop != nil && t.drop(to) {
-		return time.Now(), nil
-	}
-	_, err = t.packets.WriteToUDPAddrPort(b, to)
+	_, err = t.packets.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	return time.Now(), err
+}
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// dialFrom dials from an address of this machine, if it is valid.
+func dialFrom(source netip.Addr) dialFunc {
+	var d net.Dialer
+	if source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	return d.DialContext
 }
 
 // DialTimeout implements memberlist.Transport.
@@ -101,14 +111,9 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	if !t.inBounds(to.Addr()) {
 		return nil, fmt.Errorf("%w: %s", errForeignAddr, addr)
 	}
-	d := net.Dialer{Timeout: timeout}
-	if t.bind.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.bind, 0))
-	}
-	if t.drop != nil && t.drop(to) {
-		return nil, context.DeadlineExceeded
-	}
-	conn, err := d.DialContext(t.ctx, "tcp", addr)
+	ctx, cancel := context.WithTimeout(t.ctx, timeout)
+	defer cancel()
+	conn, err := t.dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +170,7 @@ func (t *transport) Shutdown() error {
 func (t *transport) readPackets() {
 	buf := make([]byte, maxPacket)
 	for {
-		n, from, err := t.packets.ReadFromUDPAddrPort(buf)
+		n, addr, err := t.packets.ReadFrom(buf)
 		now := time.Now()
 		if err != nil {
 			// Windows reports here that an earlier packet found no receiver, which means nothing.
@@ -182,10 +187,9 @@ func (t *transport) readPackets() {
 		if n == 0 {
 			continue
 		}
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 		packet := &memberlist.Packet{
 			Buf:       append([]byte(nil), buf[:n]...), // memberlist keeps it
-			From:      net.UDPAddrFromAddrPort(from),
+			From:      addr,
 			Timestamp: now,
 		}
 		select {

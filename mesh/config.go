@@ -74,6 +74,13 @@ type Config struct {
 	// Heartbeat of the relay, if this node becomes it. Default 1 s up to 500 links, growing in proportion beyond.
 	// A link on which nothing is read for three heartbeats is dead.
 	Heartbeat time.Duration
+	// Network is what the node listens on and dials through. nil: the machine's. See package meshtest.
+	Network Network
+	// Clock tells the time since any fixed moment, sleep of the machine included; it never goes back. nil: the machine's.
+	// For tests.
+	Clock func() time.Duration
+	// Now tells the time of day, which is put on messages and events and used for nothing else. nil: time.Now.
+	Now func() time.Time
 	// Logger gets what happens, with the keys node, peer, relay, mesh and term. nil discards.
 	Logger *slog.Logger
 }
@@ -109,6 +116,12 @@ func (c Config) check() (*settings, error) {
 	setDefault(&s.InboxBytes, DefaultInboxBytes)
 	setDefault(&s.SendBytes, DefaultSendBytes)
 	setDefault(&s.MaxMessage, DefaultMaxMessage)
+	if s.Network == nil {
+		s.Network = machine{}
+	}
+	if s.Now == nil {
+		s.Now = time.Now
+	}
 	if s.Transforms == nil {
 		s.Transforms = []codec.Transform{codec.Snappy()}
 	}

@@ -56,12 +56,10 @@ func (t *turn) take(ctx context.Context, cancel context.CancelFunc) (leave func(
 	}
 }
 
-var connector = net.Dialer{Timeout: 2 * time.Second}
-
 // dialAny connects to the first of several addresses of one target that answers.
-func dialAny(ctx context.Context, network string, addrs []string) (net.Conn, error) {
+func (u *uplink) dialAny(ctx context.Context, network string, addrs []string) (net.Conn, error) {
 	if len(addrs) == 1 {
-		return connector.DialContext(ctx, network, addrs[0])
+		return u.dialOne(ctx, network, addrs[0])
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -76,7 +74,7 @@ func dialAny(ctx context.Context, network string, addrs []string) (net.Conn, err
 			case <-time.After(time.Duration(i) * stagger):
 			case <-ctx.Done():
 			}
-			conn, err := connector.DialContext(ctx, network, addr)
+			conn, err := u.dialOne(ctx, network, addr)
 			outcomes <- outcome{conn, err}
 		}()
 	}
@@ -98,4 +96,10 @@ func dialAny(ctx context.Context, network string, addrs []string) (net.Conn, err
 		return won, nil
 	}
 	return nil, errors.Join(errs...)
+}
+
+func (u *uplink) dialOne(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return u.set.Network.DialContext(ctx, network, addr)
 }

@@ -46,7 +46,7 @@ func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 		defer n.events.unsubscribe(sub)
 		for {
 			if len(sub.queue) == 0 {
-				if lost := sub.takeLost(); lost > 0 && !yield(Event{Kind: EventLagged, Time: time.Now(), Count: lost}) {
+				if lost := sub.takeLost(); lost > 0 && !yield(Event{Kind: EventLagged, Time: n.set.Now(), Count: lost}) {
 					return
 				}
 			}
@@ -64,6 +64,8 @@ func (n *Node) Events(ctx context.Context) iter.Seq[Event] {
 
 // events hands what happens to every subscriber. Safe for concurrent use.
 type events struct {
+	now func() time.Time // static: the time of day
+
 	mu     sync.Mutex
 	subs   map[*subscriber]struct{}
 	closed bool
@@ -107,7 +109,7 @@ func (ev *events) unsubscribe(s *subscriber) {
 
 // publish never waits.
 func (ev *events) publish(e Event) {
-	e.Time = time.Now()
+	e.Time = ev.now()
 	ev.mu.Lock()
 	defer ev.mu.Unlock()
 	for s := range ev.subs {

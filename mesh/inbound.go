@@ -15,9 +15,10 @@ import (
 // inbound is safe for concurrent use, but begin, data and end, which belong to the goroutine that runs the port.
 type inbound struct {
 	// static
-	clock  func() time.Duration
-	wake   func(at time.Duration)
-	events *events
+	clock     func() time.Duration
+	timeOfDay func() time.Time
+	wake      func(at time.Duration)
+	events    *events
 
 	// owned by the goroutine that runs the port
 	open bool // mu is held for a batch of frames, all of which arrived
@@ -36,7 +37,7 @@ type inbound struct {
 
 func newInbound(set *settings, clock func() time.Duration, wake func(time.Duration), ev *events) *inbound {
 	return &inbound{
-		clock: clock, wake: wake, events: ev,
+		clock: clock, timeOfDay: set.Now, wake: wake, events: ev,
 		in: newIntake(set.Name, set.InboxBytes, set.MaxMessage, set.unpacker.Unpack),
 	}
 }
@@ -55,7 +56,7 @@ func (b *inbound) setPort(p relay.Port) {
 func (b *inbound) data(f codec.Raw) {
 	if !b.open {
 		b.mu.Lock()
-		b.open, b.now, b.wall = true, b.clock(), time.Now()
+		b.open, b.now, b.wall = true, b.clock(), b.timeOfDay()
 	}
 	b.in.data(b.now, b.wall, f)
 }
@@ -162,7 +163,7 @@ func (b *inbound) local(ctx context.Context, to string, data []byte, own *receip
 			defer b.mu.Unlock()
 			return b.closed
 		}
-		if b.in.local(time.Now(), to, data, own) {
+		if b.in.local(b.timeOfDay(), to, data, own) {
 			b.announce()
 			b.mu.Unlock()
 			return nil
@@ -184,7 +185,7 @@ func (b *inbound) local(ctx context.Context, to string, data []byte, own *receip
 func (b *inbound) tryLocal(to string, data []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed == nil && b.in.local(time.Now(), to, data, nil) {
+	if b.closed == nil && b.in.local(b.timeOfDay(), to, data, nil) {
 		b.announce()
 	}
 }

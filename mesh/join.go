@@ -7,6 +7,7 @@ import (
 
 	"fmt"
 	"net"
+	"net/netip"
 
 	"ultrasockets/codec"
 	"ultrasockets/discovery"
@@ -45,12 +46,13 @@ func join(ctx context.Context, cfg Config) (*Node, error) {
 			return nil, err
 		}
 	}
-	var tcp *net.TCPListener
+	dcfg.Dial = set.Network.DialContext
+	var tcp net.Listener
 	if !set.Visitor {
-		if tcp, dcfg.Packets, err = discovery.ListenPair(ctx, set.Listen); err != nil {
+		if tcp, dcfg.Packets, err = discovery.ListenPair(ctx, set.Network, set.Listen); err != nil {
 			return nil, fmt.Errorf("%w: cannot listen on %s: %w; choose another port with Config.Listen, or 0 for a free one", ErrBadConfig, set.Listen, err)
 		}
-		dcfg.Port = tcp.Addr().(*net.TCPAddr).Port
+		dcfg.Port = portOf(tcp.Addr())
 	}
 	if n.disc, err = discovery.Start(dcfg); err != nil {
 		if tcp != nil {
@@ -96,7 +98,7 @@ func listen(ctx context.Context, hostname string, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	l, err := set.Network.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w; choose another port, or stop what uses this one", err)
 	}
@@ -132,6 +134,12 @@ func dial(ctx context.Context, hostname string, cfg Config) (*Node, error) {
 	return n.begin(ctx, &uplink{n: n, set: set, clock: n.clock, hello: set.hello, hostname: addr})
 }
 
+// portOf is the port of a listener's address.
+func portOf(addr net.Addr) int {
+	a, _ := netip.ParseAddrPort(addr.String())
+	return int(a.Port())
+}
+
 // begin starts the node's goroutines and waits for the first link.
 func (n *Node) begin(ctx context.Context, u *uplink) (*Node, error) {
 	life, cancel := context.WithCancel(context.Background())
@@ -165,7 +173,7 @@ func (n *Node) begin(ctx context.Context, u *uplink) (*Node, error) {
 // newHub makes the hub that routes while the node is the relay, and refers or holds Hellos while it is not.
 func newHub(set *settings, own codec.Hello, streams func(net.Conn)) *relay.Hub {
 	cfg := relay.HubConfig{
-		Mesh: set.Mesh, Secret: set.Secret, Own: own, Connections: set.Connections, Heartbeat: set.Heartbeat,
+		Mesh: set.Mesh, Secret: set.Secret, Own: own, Connections: set.Connections, Heartbeat: set.Heartbeat, Clock: set.Clock,
 		Logger: set.log.With("node", set.Name),
 	}
 	if streams != nil {

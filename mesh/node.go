@@ -26,7 +26,7 @@ const (
 type Node struct {
 	// static
 	set      *settings
-	start    time.Time
+	time     *clock
 	instance uint64
 	hub      *relay.Hub           // nil: it never is the relay
 	disc     *discovery.Discovery // nil: no discovery
@@ -63,13 +63,14 @@ type Node struct {
 // newNode makes a node that does nothing yet.
 func newNode(set *settings) *Node {
 	n := &Node{
-		set: set, start: time.Now(), instance: set.hello.Instance,
+		set: set, time: newClock(set.Clock), instance: set.hello.Instance,
 		view: newView(set.Name), done: make(chan struct{}),
 		groups: append([]string(nil), set.Groups...),
 		rtts:   make(map[string]time.Duration),
 		pings:  make(map[uint64]*pingWait),
 	}
 	n.work = newClockwork(n.clock)
+	n.events.now = set.Now
 	n.in = newInbound(set, n.clock, n.work.wake, &n.events)
 	n.out = newOutbound(set, n.clock, n.work.wake, &n.events, n.view.lookup)
 	n.asks = newRequests(n)
@@ -77,7 +78,7 @@ func newNode(set *settings) *Node {
 }
 
 // clock is the time since the node was made.
-func (n *Node) clock() time.Duration { return time.Since(n.start) }
+func (n *Node) clock() time.Duration { return n.time.now() }
 
 // tick does what time demands.
 func (n *Node) tick(now time.Duration) {

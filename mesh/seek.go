@@ -295,7 +295,7 @@ func (s *seek) dial(key string, addrs []string) {
 	cfg := s.u.dialConfig()
 	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		leave() // an earlier try, which was told to wait
-		conn, err := dialAny(ctx, network, addrs)
+		conn, err := s.u.dialAny(ctx, network, addrs)
 		if err != nil {
 			return nil, err
 		}

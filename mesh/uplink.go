@@ -139,6 +139,8 @@ func (u *uplink) attach(port relay.Port) {
 	}
 	u.set.log.Info("linked", "relay", w.Relay, "self", self, "mesh", w.Mesh, "term", w.Term)
 	u.n.events.publish(Event{Kind: EventLinked, Name: w.Relay, Self: self})
+	u.n.time.look()
+	u.n.tick(u.clock()) // what expired while the machine slept is not sent
 	u.n.in.setPort(port)
 	u.n.out.setPort(port)
 	u.n.port.Store(&portRef{port})
@@ -317,7 +319,7 @@ func (u *uplink) visit(ctx context.Context, addrs []string) *relay.Link {
 	cfg := u.dialConfig()
 	cfg.Hello.Name = fmt.Sprintf("visit-%016x", u.hello.Instance)
 	cfg.Hello.Visitor, cfg.Hello.WantsRoster, cfg.Hello.Addrs = true, false, nil
-	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) { return dialAny(ctx, network, addrs) }
+	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) { return u.dialAny(ctx, network, addrs) }
 	link, err := relay.Dial(ctx, addrs[0], cfg)
 	if err != nil {
 		u.set.log.Debug("a better relay was announced and does not answer", "addr", addrs[0], "err", err)
@@ -386,7 +388,7 @@ func (u *uplink) meta(relaying bool, term uint32) discovery.Meta {
 }
 
 func (u *uplink) dialConfig() relay.DialConfig {
-	return relay.DialConfig{Hello: u.n.withState(u.hello), Secret: u.set.Secret, Logger: u.set.log}
+	return relay.DialConfig{Hello: u.n.withState(u.hello), Secret: u.set.Secret, Logger: u.set.log, Clock: u.set.Clock}
 }
 
 func (u *uplink) nodes() []discovery.Node {

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systemClock is CLOCK_BOOTTIME, which unlike Go's monotonic clock does not
+// SystemClock is CLOCK_BOOTTIME, which unlike Go's monotonic clock does not
 // stop while the machine sleeps.
-func systemClock() time.Duration {
+func SystemClock() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return monotonic()

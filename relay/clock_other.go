@@ -4,7 +4,7 @@ package relay
 
 import "time"
 
-// systemClock is Go's monotonic clock. On Windows and macOS it goes on in some
+// SystemClock is Go's monotonic clock. On Windows and macOS it goes on in some
 // kinds of sleep and not in others; where it does not, a sleep is noticed by
 // the dead link instead.
-func systemClock() time.Duration { return monotonic() }
+func SystemClock() time.Duration { return monotonic() }

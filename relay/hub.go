@@ -129,7 +129,7 @@ func NewHub(cfg HubConfig) *Hub {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = systemClock
+		cfg.Clock = SystemClock
 	}
 	h := &Hub{
 		cfg: cfg, now: cfg.Clock,

@@ -58,7 +58,7 @@ func newLink(conn net.Conn, in inbuf, w codec.Welcome, cfg *DialConfig) *Link {
 		now: cfg.Clock, log: cfg.Logger, quit: make(chan struct{}), over: make(chan struct{}),
 	}
 	if l.now == nil {
-		l.now = systemClock
+		l.now = SystemClock
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)

@@ -134,7 +134,7 @@ func TestLogLimit(t *testing.T) {
 }
 
 func TestClockGoesOn(t *testing.T) {
-	for _, c := range []clock{systemClock, monotonic} {
+	for _, c := range []clock{SystemClock, monotonic} {
 		if a, b := c(), c(); a <= 0 || b < a {
 			t.Fatal(a, b)
 		}
