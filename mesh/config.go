@@ -18,11 +18,12 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultMesh       = "default"
-	DefaultRetention  = time.Minute
-	DefaultInboxBytes = 16 << 20
-	DefaultSendBytes  = 16 << 20
-	DefaultMaxMessage = codec.DefaultMaxMessage // 64 MiB
+	DefaultMesh        = "default"
+	DefaultRetention   = time.Minute
+	DefaultInboxBytes  = 16 << 20
+	DefaultSendBytes   = 16 << 20
+	DefaultOutboxBytes = 2 << 20
+	DefaultMaxMessage  = codec.DefaultMaxMessage // 64 MiB
 	// SecretSize is the length of Config.Secret in bytes.
 	SecretSize = 32
 )
@@ -69,6 +70,10 @@ type Config struct {
 	// SendBytes bounds what is queued and not acknowledged towards one name, counted likewise. Default 16 MiB.
 	// A message larger than it is taken when nothing else is queued.
 	SendBytes int
+	// OutboxBytes bounds what the relay, if this node is it, holds for each link that reads slower than others send to it.
+	// All senders to one node together have at most half of it under way. Default 2 MiB; at least 64 KiB, at most 1 GiB.
+	// All outboxes together never hold more than 256 MiB.
+	OutboxBytes int
 	// MaxMessage is the largest message, in encoded bytes, that this node sends and takes. Default 64 MiB.
 	MaxMessage int
 	// Heartbeat of the relay, if this node becomes it. Default 1 s up to 500 links, growing in proportion beyond.
@@ -115,6 +120,7 @@ func (c Config) check() (*settings, error) {
 	setDefault(&s.Retention, DefaultRetention)
 	setDefault(&s.InboxBytes, DefaultInboxBytes)
 	setDefault(&s.SendBytes, DefaultSendBytes)
+	setDefault(&s.OutboxBytes, DefaultOutboxBytes)
 	setDefault(&s.MaxMessage, DefaultMaxMessage)
 	if s.Network == nil {
 		s.Network = machine{}
@@ -170,6 +176,8 @@ func (s *settings) checkNumbers() error {
 		return fmt.Errorf("%w: Config.Retention is %v; it must be between 0 (the default, %v) and %v", ErrBadConfig, s.Retention, DefaultRetention, maxRetention)
 	case s.InboxBytes < codec.MaxFrame || s.SendBytes < codec.MaxFrame:
 		return fmt.Errorf("%w: Config.InboxBytes and SendBytes must be at least %d (one frame), or 0 for the default", ErrBadConfig, codec.MaxFrame)
+	case s.OutboxBytes < 64<<10 || s.OutboxBytes > 1<<30:
+		return fmt.Errorf("%w: Config.OutboxBytes is %d; it must be between 64 KiB and 1 GiB, or 0 for the default", ErrBadConfig, s.OutboxBytes)
 	case s.MaxMessage < 1 || s.MaxMessage > 1<<30:
 		return fmt.Errorf("%w: Config.MaxMessage is %d; it must be between 1 and 1 GiB, or 0 for the default", ErrBadConfig, s.MaxMessage)
 	case s.Connections < 0:

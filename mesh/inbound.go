@@ -109,7 +109,7 @@ func (b *inbound) tick(now time.Duration) {
 
 // took tells senders, and who waits for room, that messages were taken. The caller holds mu.
 func (b *inbound) took() {
-	if len(b.in.dirty) > 0 || len(b.in.starved) > 0 {
+	if len(b.in.urgent) > 0 || len(b.in.starved) > 0 || b.in.ackAt == noDeadline && len(b.in.late) > 0 {
 		b.answer(false)
 	}
 	if b.freed != nil && b.in.used < b.in.limit {

@@ -63,13 +63,15 @@ type intake struct {
 	serial    uint64
 	paused    bool
 
-	granted int       // sum of all receivers' windows
-	active  int       // receivers with a share
-	overrun *receiver // the one whose message is granted to its end although it is larger than what is free
-	starved []*receiver
-	dirty   []*receiver
-	ackAt   time.Duration // when delayed acknowledgements are due; noDeadline: none
-	sweepAt time.Duration
+	granted  int       // sum of all receivers' windows
+	promised int       // what they may cost in the inbox: windows, and messageCost for each message of them
+	active   int       // receivers with a share
+	overrun  *receiver // the one whose message is granted to its end although it is larger than what is free
+	starved  []*receiver
+	urgent   []*receiver   // have answers that are due at once
+	late     []*receiver   // have an acknowledgement that may wait
+	ackAt    time.Duration // when delayed acknowledgements are due; noDeadline: none
+	sweepAt  time.Duration
 
 	// for the shell to collect
 	requests []request
@@ -99,8 +101,13 @@ func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw) {
 		r = &receiver{from: from, overhead: codec.HeaderSize + len(in.me) + len(from)}
 		in.receivers[from] = r
 	}
-	in.markDirty(r)
 	in.activate(now, r)
+	in.frame(now, wall, r, f)
+	in.note(r)
+}
+
+// frame takes a frame of a stream, or notes what is to be answered instead.
+func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.Raw) {
 	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
 	take, missed := r.check(now, f, in.hasRoom(r))
 	if missed > 0 {
@@ -142,10 +149,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 	if len(r.half)+len(payload) > in.maxMessage {
 		return codec.TooLarge
 	}
-	cost := r.overhead + len(payload)
-	used := min(cost, r.window)
-	r.window -= used
-	in.granted -= used
+	in.setWindow(r, max(0, r.window-r.overhead-len(payload)), r.messages)
 	if f.Flags()&codec.FlagMore != 0 {
 		if len(r.half) == 0 {
 			r.halfAt = r.expected
@@ -168,6 +172,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 		return codec.Unsupported
 	}
 	in.dropHalf(r)
+	in.setWindow(r, r.window, max(0, r.messages-1))
 	r.expected++
 	n := r.complete(f.Flags()&codec.FlagAckNow != 0)
 	m.r, m.n, m.Time, m.cost = r, n, wall, len(data)+messageCost
@@ -300,7 +305,7 @@ func (in *intake) took(m item) {
 	m.r.ackNow = m.r.ackNow || now
 	m.r.ackDue = m.r.ackDue || soon
 	if now || soon {
-		in.markDirty(m.r)
+		in.note(m.r)
 	}
 }
 
@@ -339,15 +344,24 @@ func (in *intake) resume() {
 	for _, r := range in.receivers {
 		if r.active && r.known {
 			r.ackNow = true
-			in.markDirty(r)
+			in.note(r)
 		}
 	}
 }
 
-func (in *intake) markDirty(r *receiver) {
-	if !r.dirty {
-		r.dirty = true
-		in.dirty = append(in.dirty, r)
+// note lists a receiver whose answers have changed.
+func (in *intake) note(r *receiver) {
+	switch {
+	case r.isUrgent():
+		if !r.inUrgent {
+			r.inUrgent = true
+			in.urgent = append(in.urgent, r)
+		}
+	case r.ackDue:
+		if !r.inLate {
+			r.inLate = true
+			in.late = append(in.late, r)
+		}
 	}
 }
 
@@ -359,28 +373,33 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 	if len(in.starved) > 0 && in.free() >= 4*minGrant {
 		for _, r := range in.starved {
 			r.starved, r.ackNow = false, true
-			in.markDirty(r)
+			in.note(r)
 		}
 		in.starved = in.starved[:0]
 	}
-	late := in.dirty[:0]
-	for _, r := range in.dirty {
+	for _, r := range in.urgent {
+		r.inUrgent = false
 		dst = r.appendAnswers(dst, in.me)
-		if r.known && (r.ackNow || r.ackDue && (all || 2*r.window <= r.told)) {
+		if r.known && (r.ackNow || r.ackDue) {
 			dst = in.appendAck(now, dst, r)
 		}
-		if r.ackDue && r.known {
-			late = append(late, r)
-		} else {
-			r.dirty = false
-		}
 	}
-	clear(in.dirty[len(late):])
-	in.dirty = late
+	clear(in.urgent)
+	in.urgent = in.urgent[:0]
+	if all {
+		for _, r := range in.late {
+			r.inLate = false
+			if r.known && r.ackDue { // else it was urgent meanwhile
+				dst = in.appendAck(now, dst, r)
+			}
+		}
+		clear(in.late)
+		in.late = in.late[:0]
+	}
 	switch {
-	case len(late) == 0:
+	case len(in.late) == 0:
 		in.ackAt = noDeadline
-	case in.ackAt == noDeadline || all:
+	case in.ackAt == noDeadline:
 		in.ackAt = now + ackDelay
 	}
 	return dst
@@ -391,28 +410,39 @@ func (in *intake) free() int {
 	if in.paused {
 		return 0
 	}
-	return min(in.outbox/2, in.limit-in.used) - in.granted
+	return min(in.outbox/2-in.granted, in.limit-in.used-in.promised)
+}
+
+// setWindow changes what r's sender may send.
+func (in *intake) setWindow(r *receiver, window, messages int) {
+	in.granted += window - r.window
+	in.promised += window - r.window + (messages-r.messages)*messageCost
+	r.window, r.messages = window, messages
 }
 
 // appendAck tells r's sender how far it got and what it may send: an equal share of what can be granted at all, and at
-// most half of what is left, so that the next to come finds something too; never less than what it has.
+// most half of what is left, so that the next to come finds something too; never less than what it has. Neither the
+// relay's outbox nor the inbox can overflow: of a share of the inbox, half is for bytes, the rest for what
+// messages cost beside them.
 func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	in.activate(now, r)
-	window := r.window
+	window, messages := r.window, max(1, r.messages)
 	if !in.paused {
-		share := min(in.outbox/2, in.limit-in.used) / in.active
-		window = max(window, min(share, (in.free()+r.window)/2))
+		own := r.window + r.messages*messageCost
+		line := min(in.outbox/2/in.active, (in.outbox/2-in.granted+r.window)/2)
+		room := min((in.limit-in.used)/in.active, (in.limit-in.used-in.promised+own)/2)
+		window = max(window, min(line, room/2))
 		if window < minGrant && in.mayOverrun(r) {
 			window = oversizeGrant
 		}
+		messages = max(messages, min((room-window)/messageCost, window/r.overhead+1))
 	}
 	if window < minGrant && !r.starved {
 		r.starved = true
 		in.starved = append(in.starved, r)
 	}
-	in.granted += window - r.window
-	messages := max(1, (in.limit-in.used)/(2*messageCost)/in.active)
-	return r.appendAck(dst, in.me, window, messages)
+	in.setWindow(r, window, messages)
+	return r.appendAck(dst, in.me)
 }
 
 // activate gives r a share of the windows for the next grantIdle.
@@ -430,8 +460,8 @@ func (in *intake) sweep(now time.Duration) {
 	for from, r := range in.receivers {
 		idle := now - r.lastFrame
 		if r.active && now-r.lastActive > grantIdle {
-			in.granted -= r.window
-			r.window, r.active = 0, false
+			in.setWindow(r, 0, 0)
+			r.active = false
 			in.active--
 		}
 		if in.overrun == r && idle > overrunIdle {
@@ -443,7 +473,7 @@ func (in *intake) sweep(now time.Duration) {
 			r.expected = r.halfAt
 			r.ackDue, r.resetSent = false, false
 		}
-		if idle > streamKeep && !r.active && !r.dirty && !r.starved {
+		if idle > streamKeep && !r.active && !r.inUrgent && !r.inLate && !r.starved {
 			in.dropHalf(r)
 			delete(in.receivers, from)
 		}

@@ -173,7 +173,7 @@ func (n *Node) begin(ctx context.Context, u *uplink) (*Node, error) {
 // newHub makes the hub that routes while the node is the relay, and refers or holds Hellos while it is not.
 func newHub(set *settings, own codec.Hello, streams func(net.Conn)) *relay.Hub {
 	cfg := relay.HubConfig{
-		Mesh: set.Mesh, Secret: set.Secret, Own: own, Connections: set.Connections, Heartbeat: set.Heartbeat, Clock: set.Clock,
+		Mesh: set.Mesh, Secret: set.Secret, Own: own, Connections: set.Connections, OutboxBytes: set.OutboxBytes, Heartbeat: set.Heartbeat, Clock: set.Clock,
 		Logger: set.log.With("node", set.Name),
 	}
 	if streams != nil {

@@ -25,14 +25,17 @@ type receiver struct {
 	lastFrame time.Duration
 
 	// the window granted from expected on
-	window     int           // what is left of it
-	told       int           // the window in the last Ack
+	window     int           // what is left of it, in bytes …
+	messages   int           // … and in messages
+	told       int           // the window in the last Ack, in bytes …
+	toldCount  int           // … and in messages
 	starved    bool          // is in intake.starved
 	active     bool          // has a share of the windows …
 	lastActive time.Duration // … until grantIdle after this
 
 	// answers due
-	dirty        bool // is in intake.dirty
+	inUrgent     bool // is in intake.urgent
+	inLate       bool // is in intake.late
 	ackNow       bool
 	ackDue       bool
 	resetDue     bool
@@ -145,6 +148,11 @@ func (r *receiver) take(n uint64) (now, soon bool) {
 	return now, true
 }
 
+// isUrgent tells whether an answer is due at once: somebody waits for it, or half the window is used.
+func (r *receiver) isUrgent() bool {
+	return r.resetDue || r.refusal != 0 || r.ackNow || r.ackDue && (2*r.window <= r.told || 2*r.messages <= r.toldCount)
+}
+
 // appendAnswers appends the Reset and the Unreachable that are due.
 func (r *receiver) appendAnswers(dst []byte, me string) []byte {
 	if r.resetDue {
@@ -162,11 +170,11 @@ func (r *receiver) appendAnswers(dst []byte, me string) []byte {
 	return dst
 }
 
-func (r *receiver) appendAck(dst []byte, me string, window, messages int) []byte {
+func (r *receiver) appendAck(dst []byte, me string) []byte {
 	r.ackNow, r.ackDue = false, false
-	r.told, r.window = window, window
+	r.told, r.toldCount = r.window, r.messages
 	var body [codec.AckSize]byte
-	a := codec.Ack{Window: uint32(window), Messages: uint32(messages), Taken: r.taken}
+	a := codec.Ack{Window: uint32(r.window), Messages: uint32(r.messages), Taken: r.taken}
 	f := codec.Frame{Kind: codec.KindAck, To: r.from, From: me, Stream: r.stream, Seq: r.expected, Payload: a.Append(body[:0])}
 	return f.Append(dst)
 }

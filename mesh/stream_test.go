@@ -166,12 +166,13 @@ func (p *pipe) check() {
 	if p.in.granted < 0 || p.in.used < 0 || p.s.inflight < 0 || p.s.bytes < 0 {
 		p.t.Fatalf("negative: granted %d used %d in flight %d held %d", p.in.granted, p.in.used, p.s.inflight, p.s.bytes)
 	}
-	sum := 0
+	sum, promised := 0, 0
 	for _, r := range p.in.receivers {
 		sum += r.window
+		promised += r.window + r.messages*messageCost
 	}
-	if sum != p.in.granted {
-		p.t.Fatalf("windows sum to %d, granted is %d", sum, p.in.granted)
+	if sum != p.in.granted || promised != p.in.promised {
+		p.t.Fatalf("windows sum to %d, granted is %d; they may cost %d, promised is %d", sum, p.in.granted, promised, p.in.promised)
 	}
 	if p.in.inbox.len() == 0 && len(p.in.receivers) == 1 {
 		for _, r := range p.in.receivers {
