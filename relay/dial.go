@@ -27,6 +27,13 @@ type DialConfig struct {
 	Hello codec.Hello
 	// Secret is nil for an open mesh, else 32 bytes.
 	Secret []byte
+	// OldSecrets are tried one after the other, each on a new connection, when
+	// the relay has another secret than Secret: at most MaxOldSecrets. So a mesh
+	// can change keys without stopping, in three rounds over its nodes, each of
+	// which ends before the next begins: give all Secret old and OldSecrets
+	// {new}; then all Secret new and OldSecrets {old}; then all Secret new alone.
+	// Until the third round is over, who has the old secret still gets in.
+	OldSecrets [][]byte
 	// OutboxBytes is what Write takes before it returns false: at least 64 KiB
 	// and at most 1 GiB; 0: 1 MiB. Control frames have 64 KiB more.
 	OutboxBytes int
@@ -56,7 +63,7 @@ func Dial(ctx context.Context, addr string, cfg DialConfig) (*Link, error) {
 }
 
 func dial(ctx context.Context, addr string, cfg *DialConfig) (*Link, error) {
-	psk, err := linkKey(cfg.Secret)
+	keys, err := linkKeys(cfg.Secret, cfg.OldSecrets)
 	if err != nil {
 		return nil, err
 	}
@@ -72,12 +79,19 @@ func dial(ctx context.Context, addr string, cfg *DialConfig) (*Link, error) {
 		if err != nil {
 			return nil, err
 		}
-		g := greeting{cfg: cfg, psk: psk, raw: conn, conn: conn}
+		g := greeting{cfg: cfg, raw: conn, conn: conn}
+		if len(keys) > 0 {
+			g.psk = keys[0]
+		}
 		welcome, err := g.within(ctx)
 		if err == nil {
 			return newLink(g.conn, g.in, welcome, cfg), nil
 		}
 		conn.Close()
+		if errors.Is(err, ErrWrongSecret) && len(keys) > 1 {
+			keys = keys[1:]
+			continue
+		}
 		var busy *busyError
 		if !errors.As(err, &busy) {
 			return nil, err

@@ -33,6 +33,7 @@ type shake struct {
 	conn  net.Conn // raw, or the secure channel over it
 	in    inbuf    // over conn
 	hello codec.Hello
+	old   bool // it came with one of HubConfig.OldSecrets
 
 	// guarded by Hub.mu
 	placed  bool
@@ -155,7 +156,7 @@ func (s *shake) turnAway(status codec.Status, why awayReason) error {
 
 // answer answers the preamble, and starts the secure channel if there is one.
 func (s *shake) answer(p codec.Preamble) error {
-	psk := s.hub.psk
+	secret := len(s.hub.psks) > 0
 	switch {
 	case s.waiting:
 		a := codec.Answer{Version: codec.Version, Status: codec.StatusWait, Wait: waitTime}
@@ -163,9 +164,9 @@ func (s *shake) answer(p codec.Preamble) error {
 		return errors.Join(errAnswered, err)
 	case p.Version != codec.Version || p.Mode > codec.ModeSecret:
 		return s.turnAway(codec.StatusVersion, awayVersion)
-	case p.Mode == codec.ModeSecret && psk == nil:
+	case p.Mode == codec.ModeSecret && !secret:
 		return s.turnAway(codec.StatusNoSecret, awaySecret)
-	case p.Mode == codec.ModeOpen && psk != nil:
+	case p.Mode == codec.ModeOpen && secret:
 		return s.turnAway(codec.StatusSecret, awaySecret)
 	}
 	// The prologue is what travelled, reserved bytes and all.
@@ -176,17 +177,17 @@ func (s *shake) answer(p codec.Preamble) error {
 	if _, err := s.raw.Write(prologue[codec.PreambleSize:]); err != nil {
 		return err
 	}
-	if psk == nil {
+	if !secret {
 		return nil
 	}
-	sec, err := secureServer(s.raw, s.in, psk, prologue)
+	sec, used, err := secureServer(s.raw, s.in, s.hub.psks, prologue)
 	if err != nil {
 		if errors.Is(err, ErrWrongSecret) {
 			s.hub.count.turnAway(awayBadSecret)
 		}
 		return err
 	}
-	s.conn, s.in = sec, inbuf{}
+	s.conn, s.in, s.old = sec, inbuf{}, used > 0
 	return nil
 }
 

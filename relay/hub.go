@@ -28,6 +28,9 @@ type HubConfig struct {
 	// Secret is nil for an open mesh, else 32 bytes. Any other length makes
 	// Serve fail with ErrBadSecret.
 	Secret []byte
+	// OldSecrets are accepted as well, at most MaxOldSecrets: the mesh is
+	// changing keys (see DialConfig.OldSecrets). Without Secret they are an error.
+	OldSecrets [][]byte
 	// Own is the relay's own node. Its name is taken from the start of a reign;
 	// it always gets the roster.
 	Own codec.Hello
@@ -77,7 +80,7 @@ type Hub struct {
 	cfg     HubConfig
 	log     *slog.Logger
 	loglim  *limiter
-	psk     []byte
+	psks    [][]byte // the own one first; none: the mesh is open
 	badCfg  error
 	now     clock
 	changed chan struct{} // cap 1
@@ -144,7 +147,7 @@ func NewHub(cfg HubConfig) *Hub {
 		perAddr:   make(map[addrKey]int),
 	}
 	h.loglim = &limiter{now: h.now}
-	h.psk, h.badCfg = linkKey(cfg.Secret)
+	h.psks, h.badCfg = linkKeys(cfg.Secret, cfg.OldSecrets)
 	h.router = router{count: &h.count, seats: make(map[string]*seat)}
 	h.budget.max = cfg.TotalOutboxBytes
 	h.clock.publish(h.now())

@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -71,6 +72,10 @@ func (h *Hub) link(s *shake) *peer {
 		h.push(codec.Change{Op: codec.Joined, Entry: p.entry}, p)
 	}
 	h.count.admitted.Add(1)
+	if s.old {
+		h.count.old.Add(1)
+		h.logf(slog.LevelInfo, "a node came with an old secret", "peer", hello.Name)
+	}
 	h.wg.Add(1)
 	h.signal()
 	return p

@@ -1,12 +1,14 @@
 package relay
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,15 +31,34 @@ var cipherSuite = noise.NewCipherSuite(noise.DH25519, noise.CipherAESGCM, noise.
 
 var recordPool = sync.Pool{New: func() any { return new([recordSpace]byte) }}
 
-// linkKey derives the key of the links from a mesh's secret. A secret that is nil gives nil.
-func linkKey(secret []byte) ([]byte, error) {
-	if secret == nil {
+// MaxOldSecrets is how many other secrets a hub or a dialler accepts beside its own while a mesh changes keys.
+const MaxOldSecrets = 4
+
+// linkKeys derives the keys of the links from a mesh's secret and the others that are accepted: the own key comes first.
+// A secret that is nil, with no others, gives none.
+func linkKeys(secret []byte, others [][]byte) ([][]byte, error) {
+	switch {
+	case secret == nil && len(others) == 0:
 		return nil, nil
+	case secret == nil: // a mistake, and never to be read as "open"
+		return nil, fmt.Errorf("%w: old secrets without a secret", ErrBadSecret)
+	case len(others) > MaxOldSecrets:
+		return nil, fmt.Errorf("%w: %d old secrets, at most %d", ErrBadSecret, len(others), MaxOldSecrets)
 	}
-	if len(secret) != secretSize {
-		return nil, fmt.Errorf("%w: this has %d", ErrBadSecret, len(secret))
+	var keys [][]byte
+	for _, s := range append([][]byte{secret}, others...) {
+		if len(s) != secretSize {
+			return nil, fmt.Errorf("%w: this has %d", ErrBadSecret, len(s))
+		}
+		key, err := hkdf.Key(sha256.New, s, nil, pskInfo, 32)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) }) {
+			keys = append(keys, key)
+		}
 	}
-	return hkdf.Key(sha256.New, secret, nil, pskInfo, 32)
+	return keys, nil
 }
 
 // secureConn is a connection whose bytes travel in Noise records. One
@@ -94,34 +115,43 @@ func secureClient(conn net.Conn, in inbuf, psk, prologue []byte) (*secureConn, e
 	return s, nil
 }
 
-// secureServer is the relay's side of the Noise handshake.
-func secureServer(conn net.Conn, in inbuf, psk, prologue []byte) (*secureConn, error) {
-	hs, err := newHandshake(psk, prologue, false)
-	if err != nil {
-		return nil, err
-	}
-	s := &secureConn{Conn: conn, in: in}
+// secureServer is the relay's side of the Noise handshake. used is the index of the key that the dialler has.
+func secureServer(conn net.Conn, in inbuf, psks [][]byte, prologue []byte) (s *secureConn, used int, err error) {
+	s = &secureConn{Conn: conn, in: in}
+	var hs *noise.HandshakeState
 	hello, err := s.recordOf(noiseHello)
 	if err == nil {
-		_, _, _, err = hs.ReadMessage(nil, hello)
-		if err != nil {
-			err = fmt.Errorf("%w: %w", ErrWrongSecret, err)
-		}
+		hs, used, err = openHello(hello, psks, prologue)
 	}
 	if err != nil {
 		_, _ = conn.Write([]byte{0, 0})
-		return nil, err
+		return nil, 0, err
 	}
 	msg, in2, out, err := hs.WriteMessage(make([]byte, recordHead, recordHead+noiseHello), nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	binary.BigEndian.PutUint16(msg, uint16(len(msg)-recordHead))
 	if _, err := conn.Write(msg); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	s.dec, s.enc = in2, out
-	return s, nil
+	return s, used, nil
+}
+
+// openHello reads a dialler's first message, which names no key: it decrypts under the one that was used, and under no other. So each is
+// tried. That costs a few hashes and one decryption of 16 bytes for a key, and no exponentiation; who has none of them always pays the
+// relay's work for all of them, and learns nothing but that.
+func openHello(hello []byte, psks [][]byte, prologue []byte) (hs *noise.HandshakeState, used int, err error) {
+	for i, psk := range psks {
+		if hs, err = newHandshake(psk, prologue, false); err != nil {
+			return nil, 0, err
+		}
+		if _, _, _, err = hs.ReadMessage(nil, hello); err == nil {
+			return hs, i, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("%w: %w", ErrWrongSecret, err)
 }
 
 // recordOf reads a record that must have n bytes: nothing else is waited for, or made room for.

@@ -20,6 +20,7 @@ type Stats struct {
 	Dropped    Drops
 	Accepted   uint64                       // connections
 	Admitted   uint64                       // Hellos
+	OldSecret  uint64                       // of them, under one of HubConfig.OldSecrets: while it grows, somebody still needs it
 	Refused    map[codec.RefusalCode]uint64 // Hellos
 	TurnedAway Away
 	Lost       uint64 // links that ended without a Bye
@@ -95,6 +96,7 @@ type counters struct {
 	refused  [16]atomic.Uint64 // by code; the last is for all beyond
 	accepted atomic.Uint64
 	admitted atomic.Uint64
+	old      atomic.Uint64
 	lost     atomic.Uint64
 	protocol atomic.Uint64
 }
@@ -117,7 +119,7 @@ func (c *counters) stats() Stats {
 			Checksum: d(dropChecksum), Unknown: d(dropUnknown), Malformed: d(dropMalformed),
 			Own: d(dropOwn), Updates: d(dropUpdates),
 		},
-		Accepted: c.accepted.Load(), Admitted: c.admitted.Load(),
+		Accepted: c.accepted.Load(), Admitted: c.admitted.Load(), OldSecret: c.old.Load(),
 		Refused: make(map[codec.RefusalCode]uint64),
 		TurnedAway: Away{
 			Full: a(awayFull), Oldest: a(awayOldest), Address: a(awayAddress), Timeout: a(awayTimeout),
