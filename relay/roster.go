@@ -45,6 +45,12 @@ func (h *Hub) link(s *shake) *peer {
 	p.lastRead.Store(int64(h.now()))
 	tune(s.raw, p.dead)
 
+	h.count.admitted.Add(1)
+	if s.old {
+		h.count.old.Add(1)
+		h.logf(slog.LevelInfo, "a node came with an old secret", "peer", hello.Name)
+	}
+
 	old := h.names[hello.Name]
 	h.names[hello.Name] = p
 	h.peers[p] = struct{}{}
@@ -70,11 +76,6 @@ func (h *Hub) link(s *shake) *peer {
 	p.out.wake()
 	if p.seat.listed {
 		h.push(codec.Change{Op: codec.Joined, Entry: p.entry}, p)
-	}
-	h.count.admitted.Add(1)
-	if s.old {
-		h.count.old.Add(1)
-		h.logf(slog.LevelInfo, "a node came with an old secret", "peer", hello.Name)
 	}
 	h.wg.Add(1)
 	h.signal()
