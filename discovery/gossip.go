@@ -159,6 +159,8 @@ func (g *gossip) config(r *round) *memberlist.Config {
 	// News is told a few times to nodes chosen at random, and in a small mesh all of them may be those who know:
 	// then it waits for the next full exchange, so that comes sooner than the library has it, too.
 	c.RetransmitMult = 6
+	// The library would try to compress every packet, for which it allocates 64 KiB each time: most of gossip's cost.
+	c.EnableCompression = false
 	c.Name = label(g.self)
 	c.Label = g.mesh
 	c.Transport = r.transport
