@@ -1,0 +1,13 @@
+package meshtest_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain fails on goroutines that are left. goleak waits for a moment, which memberlist's own need to end, but for a
+// probe: that waits for its answer for up to 8 probe intervals.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
+}
