@@ -1,0 +1,524 @@
+package mesh
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"ultrasockets/codec"
+	"ultrasockets/relay"
+)
+
+// The model of delivery: real nodes without goroutines, in virtual time, around two relays that exist only here. Whatever
+// the relays, the links and the nodes do, each instance's inbox gets what another instance sent to its name in order and
+// once, and in the end every message has arrived somewhere or was reported.
+
+// world is all there is.
+type world struct {
+	t         *rapid.T
+	now       time.Duration
+	retention time.Duration
+	inbox     int
+	outbox    int // of a link, at the relay
+	line      int // the node's own
+	relays    [2]*star
+	actors    map[string]*actor // the living instance of each name
+	serial    uint64            // of the last message sent
+	instances uint64
+
+	sent    map[uint64]letter         // every message
+	arrived map[uint64]bool           // in any inbox
+	last    map[[2]uint64]uint64      // last message of a sender's instance in a receiver's instance
+	given   map[*actor]map[string]int // reported as undelivered
+	events  map[string]int            // what happened, for the log
+}
+
+type letter struct {
+	from *actor
+	to   string
+}
+
+// actor is one instance of a node.
+type actor struct {
+	*Node
+	w     *world
+	cable *cable // nil: not linked
+	cut   context.Context
+}
+
+// star is a relay as the contract allows it to be: it keeps nothing but its outboxes.
+type star struct {
+	w     *world
+	seats map[string]*cable
+}
+
+// cable is a link: what is on its way up to the relay, and down from it.
+type cable struct {
+	star   *star
+	actor  *actor
+	entry  codec.Entry
+	up     []codec.Raw
+	queued int  // bytes in up
+	full   bool // the node was told so
+	down   []codec.Raw
+	held   int  // bytes in down
+	ended  bool // the node has left it; the relay has not noticed
+}
+
+// cable is what the node writes to.
+var _ relay.Port = (*cable)(nil)
+
+func (c *cable) Write(frames []byte, control bool) bool {
+	if c.ended {
+		return true
+	}
+	if !control && c.queued > 0 && c.queued+len(frames) > c.star.w.line {
+		c.star.w.events["full"]++
+		c.full = true
+		return false
+	}
+	c.queued += len(frames)
+	for len(frames) > 0 {
+		f, rest, err := codec.Next(frames)
+		if err != nil || f == nil {
+			c.star.w.t.Fatalf("a bad frame was written: %v", err)
+		}
+		c.up = append(c.up, slices.Clone(f))
+		frames = rest
+	}
+	return true
+}
+
+func (c *cable) Welcome() codec.Welcome {
+	return codec.Welcome{Relay: "r", Outbox: uint32(c.star.w.outbox), Mesh: DefaultMesh}
+}
+func (c *cable) Run(relay.Handler) error     { panic("not run") }
+func (c *cable) RTT() time.Duration          { return 0 }
+func (c *cable) Addr() net.Addr              { return &net.TCPAddr{} }
+func (c *cable) Leave(context.Context) error { return nil }
+func (c *cable) Close() error                { return nil }
+
+func newWorld(t *rapid.T) *world {
+	w := &world{
+		t:         t,
+		retention: rapid.SampledFrom([]time.Duration{2 * time.Second, 5 * time.Minute}).Draw(t, "retention"),
+		inbox:     rapid.IntRange(codec.MaxFrame, 100<<10).Draw(t, "inbox"),
+		outbox:    rapid.IntRange(40<<10, 200<<10).Draw(t, "outbox"),
+		line:      rapid.IntRange(1, 64<<10).Draw(t, "line"),
+		actors:    map[string]*actor{}, sent: map[uint64]letter{}, arrived: map[uint64]bool{},
+		last: map[[2]uint64]uint64{}, given: map[*actor]map[string]int{}, events: map[string]int{},
+	}
+	for i := range w.relays {
+		w.relays[i] = &star{w, map[string]*cable{}}
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		w.born(name)
+		w.link(w.actors[name], w.relays[0])
+	}
+	return w
+}
+
+// born puts a new instance under a name.
+func (w *world) born(name string) {
+	cfg := Config{Name: name, Retention: w.retention, InboxBytes: w.inbox, Clock: func() time.Duration { return w.now }}
+	set, err := cfg.check()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.instances++
+	set.hello.Instance = w.instances
+	cut, cancel := context.WithCancel(context.Background())
+	cancel()
+	a := &actor{Node: newNode(set), w: w, cut: cut}
+	w.actors[name], w.given[a] = a, map[string]int{}
+}
+
+// link makes the node's link, as the uplink does.
+func (w *world) link(a *actor, s *star) {
+	w.unlink(a)
+	if old := s.seats[a.Name()]; old != nil && old.actor == a {
+		old.up = nil // the hub stops the old reader before it welcomes the new link
+	} else if old != nil {
+		s.notice(old) // the name of a dead instance is free once it is gone
+	}
+	hello := a.withState(a.set.hello)
+	c := &cable{star: s, actor: a, entry: codec.Entry{
+		Name: hello.Name, Instance: hello.Instance, State: hello.State, Transforms: hello.Transforms, MaxMessage: hello.MaxMessage,
+	}}
+	s.seats[a.Name()] = c
+	a.cable = c
+	a.view.setRelay("r")
+	a.in.setPort(c)
+	a.out.setPort(c)
+	a.port.Store(&portRef{c})
+	a.sendState()
+	var entries []codec.Entry
+	for _, name := range slices.Sorted(maps.Keys(s.seats)) {
+		entries = append(entries, s.seats[name].entry)
+	}
+	s.post(c, codec.AppendRosterFrames(nil, entries, nil))
+	s.tell(codec.Change{Op: codec.Joined, Entry: c.entry}, c)
+}
+
+// unlink ends the node's side of its link: what it has not read is lost.
+func (w *world) unlink(a *actor) {
+	if a.cable == nil {
+		return
+	}
+	a.cable.ended, a.cable.down = true, nil
+	a.cable = nil
+	a.port.Store(nil)
+	a.out.setPort(nil)
+	a.in.setPort(nil)
+	a.view.setRelay("")
+}
+
+// notice is the relay finding that a link has ended.
+func (s *star) notice(c *cable) {
+	delete(s.seats, c.entry.Name)
+	s.tell(codec.Change{Op: codec.Left, Entry: c.entry}, nil)
+}
+
+func (s *star) tell(change codec.Change, but *cable) {
+	for _, name := range slices.Sorted(maps.Keys(s.seats)) {
+		if c := s.seats[name]; c != but {
+			s.post(c, codec.AppendUpdateFrames(nil, []codec.Change{change}))
+		}
+	}
+}
+
+// post puts frames of the relay itself on the way down.
+func (s *star) post(c *cable, frames []byte) {
+	for len(frames) > 0 && !c.ended {
+		f, rest, _ := codec.Next(frames)
+		c.down = append(c.down, slices.Clone(f))
+		frames = rest
+	}
+}
+
+// route takes the next frame of a link.
+func (s *star) route(c *cable) {
+	f := c.up[0]
+	c.up = c.up[1:]
+	c.queued -= len(f)
+	if c.full && !c.ended && 2*c.queued <= s.w.line {
+		c.full = false
+		session{c.actor.Node, c}.HandleWritable()
+	}
+	switch {
+	case f.Kind() == codec.KindUpdate:
+		if u, err := codec.ParseUpdate(f.Payload()); err == nil && f.Valid() && len(u.Changes) == 1 {
+			c.entry.State = u.Changes[0].Entry.State
+			s.tell(codec.Change{Op: codec.Changed, Entry: c.entry}, nil)
+		}
+		return
+	case string(f.From()) != c.entry.Name:
+		s.w.t.Fatalf("%q spoke as %q", c.entry.Name, f.From())
+	}
+	dest := s.seats[string(f.To())]
+	reason := codec.UnreachableReason(0)
+	switch {
+	case dest == nil:
+		reason = codec.Absent
+	case f.Kind() == codec.KindData && dest.held+len(f) > s.w.outbox:
+		reason = codec.Busy
+	case !dest.ended:
+		dest.down = append(dest.down, f)
+		if f.Kind() == codec.KindData {
+			dest.held += len(f)
+		}
+	}
+	if reason != 0 && f.Kind() == codec.KindData {
+		s.w.events[reason.String()]++
+		r := codec.Frame{Kind: codec.KindUnreachable, To: string(f.From()), From: string(f.To()), Stream: f.Stream(), Seq: f.Seq(), Payload: codec.Unreachable{Reason: reason}.Append(nil)}
+		s.post(c, r.Append(nil))
+	}
+}
+
+// read lets a node read up to n frames in one batch.
+func (w *world) read(a *actor, n int) {
+	c := a.cable
+	if c == nil {
+		return
+	}
+	h := session{a.Node, c}
+	for ; n > 0 && len(c.down) > 0; n-- {
+		f := c.down[0]
+		c.down = c.down[1:]
+		if f.Kind() == codec.KindData {
+			c.held -= len(f)
+		}
+		h.HandleFrame(f)
+	}
+	h.HandleBatchEnd()
+	w.look(a)
+}
+
+// look checks what has arrived in the inbox, in whatever order it will be taken, and what was given up.
+func (w *world) look(a *actor) {
+	for _, err := range a.out.failures.take() {
+		var u *UndeliveredError
+		if !errors.As(err, &u) {
+			w.t.Fatalf("flush says %v", err)
+		}
+		w.given[a][u.To] += u.Count
+		w.events["given up"] += u.Count
+	}
+	for _, m := range a.in.in.inbox.items[a.in.in.inbox.head:] {
+		number := binary.BigEndian.Uint64(m.Bytes())
+		l, ok := w.sent[number]
+		if !ok || l.to != a.Name() || l.from.Name() != m.From {
+			w.t.Fatalf("%q got message %d from %q, which was sent to %q", a.Name(), number, m.From, l.to)
+		}
+		w.arrived[number] = true
+	}
+}
+
+// take lets the application take messages, and checks that each instance's come in order and once.
+func (w *world) take(a *actor, n int) {
+	w.look(a)
+	for ; n > 0; n-- {
+		m, err := a.in.receive(a.cut)
+		if err != nil {
+			return
+		}
+		number := binary.BigEndian.Uint64(m.Bytes())
+		from := w.sent[number].from
+		key := [2]uint64{from.instance(), a.instance()}
+		if number <= w.last[key] {
+			w.t.Fatalf("%q took message %d of %q after %d", a.Name(), number, m.From, w.last[key])
+		}
+		w.last[key] = number
+	}
+}
+
+func (a *actor) instance() uint64 { return a.set.hello.Instance }
+
+func (w *world) send(from *actor, to string, size int) {
+	data := append(binary.BigEndian.AppendUint64(nil, w.serial+1), make([]byte, size)...)
+	if _, err := from.send(from.cut, to, data, sendOptions{}, false); err != nil {
+		w.events["send refused"]++
+		return
+	}
+	w.serial++
+	w.sent[w.serial] = letter{from, to}
+}
+
+// die ends an instance: what it held, and what its relay has not read, is lost.
+func (w *world) die(a *actor) {
+	w.unlink(a)
+	a.in.setPaused(false)
+	w.take(a, 1<<30)
+	delete(w.given, a)
+	for _, s := range w.relays {
+		if c := s.seats[a.Name()]; c != nil && c.actor == a {
+			c.up = c.up[:rapid.IntRange(0, len(c.up)).Draw(w.t, "read of the dead")]
+		}
+	}
+}
+
+// collapse ends a relay, and with it all that it held.
+func (w *world) collapse(i int) {
+	s := w.relays[i]
+	w.relays[i] = &star{w, map[string]*cable{}}
+	for _, c := range s.seats {
+		c.up = nil
+		if c.actor.cable == c {
+			w.unlink(c.actor)
+		}
+	}
+}
+
+// pass lets time pass, and the clockwork of all nodes run.
+func (w *world) pass(d time.Duration) {
+	w.now += d
+	for _, name := range slices.Sorted(maps.Keys(w.actors)) {
+		a := w.actors[name]
+		if at := a.work.next.Load(); int64(a.clock()) >= at {
+			a.work.next.Store(int64(noDeadline))
+			a.tick(a.clock())
+			w.look(a)
+		}
+	}
+}
+
+// flip changes a bit of a frame on its way.
+func (w *world) flip(frames []codec.Raw) {
+	if len(frames) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(frames)-1).Draw(w.t, "frame")
+	f := frames[i]
+	at := rapid.SampledFrom([]int{12, 15, 16, 19, 20, len(f) - 1}).Draw(w.t, "byte")
+	f[at] ^= 1 << rapid.IntRange(0, 7).Draw(w.t, "bit")
+}
+
+// settle ends all faults: everybody links to one relay, nobody is paused, and everything arrives.
+func (w *world) settle() {
+	for _, name := range slices.Sorted(maps.Keys(w.actors)) {
+		a := w.actors[name]
+		w.link(a, w.relays[0])
+		a.setPaused(false)
+	}
+	for quiet, rounds := 0, 0; quiet < 3; rounds++ {
+		if rounds > 50000 {
+			w.t.Fatalf("no end: %v", w.describe())
+		}
+		busy := false
+		for _, s := range w.relays {
+			for _, name := range slices.Sorted(maps.Keys(s.seats)) {
+				c := s.seats[name]
+				for len(c.up) > 0 {
+					busy = true
+					s.route(c)
+				}
+			}
+		}
+		wait := noDeadline
+		for _, name := range slices.Sorted(maps.Keys(w.actors)) {
+			a := w.actors[name]
+			busy = busy || len(a.cable.down) > 0
+			w.read(a, 100)
+			w.take(a, 1<<30)
+			if at := time.Duration(a.work.next.Load()); at != noDeadline {
+				wait = min(wait, max(0, at-a.clock()))
+			}
+			for _, s := range a.out.streams {
+				busy = busy || s.held() > 0
+			}
+		}
+		if busy {
+			quiet = 0
+		} else {
+			quiet++
+		}
+		if wait != noDeadline {
+			w.pass(wait)
+		}
+	}
+	// Everything has arrived, or was reported, or was lost with its sender.
+	open := map[letter]int{}
+	for number, l := range w.sent {
+		if _, lives := w.given[l.from]; lives && !w.arrived[number] {
+			open[l]++
+		}
+	}
+	for l, n := range open {
+		if reported := w.given[l.from][l.to]; n > reported {
+			w.t.Fatalf("%d messages of %q to %q did not arrive, %d are reported: %v", n, l.from.Name(), l.to, reported, w.describe())
+		}
+		if w.retention > time.Minute {
+			w.t.Fatalf("%d messages of %q to %q were given up within the retention: %v", n, l.from.Name(), l.to, w.describe())
+		}
+	}
+}
+
+func (w *world) describe() string {
+	text := fmt.Sprint("at ", w.now, " ", w.events)
+	for _, name := range slices.Sorted(maps.Keys(w.actors)) {
+		a := w.actors[name]
+		text += fmt.Sprintf("\n%s used %d of %d free %d", name, a.in.in.used, a.in.in.limit, a.in.in.free())
+		for to, s := range a.out.streams {
+			text += fmt.Sprintf("; to %s: %d held, next %d, ack %d, cut %d, granted %v %d/%d, absent %v, probe at %v", to, s.held(), s.next.seq, s.ack.seq, s.cut, s.granted, s.window, s.messages, s.absent, s.probeAt)
+		}
+	}
+	return text
+}
+
+// TestWorld: see above.
+func TestWorld(t *testing.T) {
+	seen := map[string]int{}
+	names := []string{"a", "b", "c"}
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		who := func() *actor { return w.actors[rapid.SampledFrom(names).Draw(t, "who")] }
+		star := func() int { return rapid.IntRange(0, 1).Draw(t, "relay") }
+		aCable := func() *cable { return w.relays[star()].seats[rapid.SampledFrom(names).Draw(t, "whose")] }
+		actions := []struct {
+			often int
+			does  func()
+		}{
+			{12, func() { // some small messages, or a large one
+				from, to := who(), rapid.SampledFrom(names).Draw(t, "to")
+				if rapid.IntRange(0, 9).Draw(t, "kind") == 0 {
+					w.send(from, to, rapid.IntRange(0, 100<<10).Draw(t, "size"))
+					return
+				}
+				for range rapid.IntRange(1, 30).Draw(t, "burst") {
+					w.send(from, to, rapid.IntRange(0, 100).Draw(t, "size"))
+				}
+			}},
+			{16, func() { // everything moves
+				for range rapid.IntRange(1, 10).Draw(t, "rounds") {
+					for _, s := range w.relays {
+						for _, name := range names {
+							if c := s.seats[name]; c != nil && len(c.up) > 0 {
+								s.route(c)
+							}
+						}
+					}
+					for _, name := range names {
+						w.read(w.actors[name], 2)
+					}
+				}
+			}},
+			{3, func() {
+				if c := aCable(); c != nil && len(c.up) > 0 {
+					c.star.route(c)
+				}
+			}},
+			{3, func() { w.read(who(), rapid.IntRange(1, 10).Draw(t, "frames")) }},
+			{6, func() { w.take(who(), rapid.IntRange(1, 50).Draw(t, "n")) }},
+			{2, func() { w.pass(time.Duration(rapid.IntRange(1, 3000).Draw(t, "ms")) * time.Millisecond) }},
+			{6, func() { w.pass(time.Duration(rapid.IntRange(1, 20).Draw(t, "ms")) * time.Millisecond) }},
+			{3, func() {
+				w.link(who(), w.relays[star()])
+				w.events["moved"]++
+			}},
+			{1, func() { w.unlink(who()) }},
+			{2, func() {
+				if c := aCable(); c != nil && c.ended && len(c.up) == 0 {
+					c.star.notice(c)
+				}
+			}},
+			{1, func() {
+				a := who()
+				w.die(a)
+				w.born(a.Name())
+				w.events["restarted"]++
+			}},
+			{1, func() {
+				w.collapse(star())
+				w.events["collapsed"]++
+			}},
+			{1, func() { who().setPaused(true) }},
+			{2, func() { who().setPaused(false) }},
+			{1, func() {
+				if c := aCable(); c != nil {
+					w.flip(c.down)
+				}
+			}},
+		}
+		var chances []int
+		for i, a := range actions {
+			chances = append(chances, slices.Repeat([]int{i}, a.often)...)
+		}
+		for range rapid.IntRange(1, 150).Draw(t, "steps") {
+			actions[rapid.SampledFrom(chances).Draw(t, "action")].does()
+		}
+		w.settle()
+		w.events["messages"] += len(w.sent)
+		for what, n := range w.events {
+			seen[what] += n
+		}
+	})
+	t.Log(seen)
+}
