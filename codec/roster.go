@@ -3,6 +3,7 @@ package codec
 import (
 	"errors"
 	"fmt"
+	"iter"
 )
 
 // Entry is one node as the relay lists it. WIRE.md section 9.
@@ -116,14 +117,27 @@ func appendRosterBody(dst []byte, n int, entries []byte, candidates [][]string) 
 // are left out if one frame does not hold all. The entries must come from Hellos that Check accepts: it panics on an
 // entry that no frame holds.
 func AppendRosterFrames(dst []byte, entries []Entry, candidates [][]string) []byte {
+	return AppendEncodedRoster(dst, func(yield func([]byte) bool) {
+		var item []byte
+		for i := range entries {
+			if item = entries[i].Append(item[:0]); !yield(item) {
+				return
+			}
+		}
+	}, candidates)
+}
+
+// AppendEncodedRoster is [AppendRosterFrames] for entries that are encoded already, each by [Entry.Append]: who sends the
+// same roster again and again encodes each entry once. The items are copied before the next is asked for.
+func AppendEncodedRoster(dst []byte, entries iter.Seq[[]byte], candidates [][]string) []byte {
 	candidates = fitCandidates(candidates, itemsRoom)
 	candidatesSize := 0
 	if len(candidates) > 0 {
 		candidatesSize = len(appendBody(nil, candidates))
 	}
 	var c cutter
-	for i := range entries {
-		c.add(entries[i].Append(nil))
+	for item := range entries {
+		c.add(item)
 	}
 	parts := c.parts()
 	if len(parts) == 0 || len(parts[len(parts)-1].items)+candidatesSize > itemsRoom {
@@ -168,7 +182,7 @@ func (c *cutter) add(item []byte) {
 	}
 	if c.open.n == MaxEntries || len(c.open.items)+len(item) > itemsRoom {
 		c.done = append(c.done, c.open)
-		c.open = part{}
+		c.open = part{items: make([]byte, 0, itemsRoom)}
 	}
 	c.open.n++
 	c.open.items = append(c.open.items, item...)

@@ -119,9 +119,21 @@ func appendUpdateBody(dst []byte, n int, changes []byte) []byte {
 // AppendUpdateFrames appends changes to dst, in order and in as many Update frames as they take: none for none. The
 // entries must come from Hellos that Check accepts: it panics on an entry that no frame holds.
 func AppendUpdateFrames(dst []byte, changes []Change) []byte {
-	var c cutter
+	items := make([][]byte, len(changes))
 	for i := range changes {
-		c.add(changes[i].Append(nil))
+		items[i] = changes[i].Append(nil)
+	}
+	return AppendEncodedUpdate(dst, items)
+}
+
+// AppendEncodedUpdate is [AppendUpdateFrames] for changes that are encoded already, each by [Change.Append]. Empty items
+// are left out.
+func AppendEncodedUpdate(dst []byte, changes [][]byte) []byte {
+	var c cutter
+	for _, item := range changes {
+		if len(item) > 0 {
+			c.add(item)
+		}
 	}
 	var body []byte
 	for _, p := range c.parts() {

@@ -33,7 +33,7 @@ type Attachment struct {
 	cause   error // set when done is closed
 
 	// guarded by Hub.mu
-	entry codec.Entry
+	listing
 }
 
 // Run hands what is sent to the relay's own node to h, until the hub resigns

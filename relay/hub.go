@@ -113,6 +113,7 @@ type Hub struct {
 	lobby     int                 // of them, those that only wait to be told to wait
 	perAddr   map[addrKey]int
 	votes     []*shake
+	news      news
 	idle      chan struct{} // not nil: to be closed when no link is left
 }
 
@@ -149,6 +150,8 @@ func NewHub(cfg HubConfig) *Hub {
 	h.loglim = &limiter{now: h.now}
 	h.psks, h.badCfg = linkKeys(cfg.Secret, cfg.OldSecrets)
 	h.router = router{count: &h.count, seats: make(map[string]*seat)}
+	h.news.first = 1
+	h.news.pace = newBucket(newsRate, newsBurst, h.now())
 	h.budget.max = cfg.TotalOutboxBytes
 	h.clock.publish(h.now())
 	return h
@@ -286,12 +289,13 @@ func (h *Hub) newAttachment() *Attachment {
 	own := h.cfg.Own
 	a := &Attachment{
 		hub: h, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		entry: entryOf(&own, ""),
+		listing: listingOf(&own, ""),
 	}
 	a.entry.Relay = true
+	a.packed = a.entry.Append(nil)
 	a.seat = seat{name: own.Name, listed: true, out: &a.out, groups: own.Groups}
 	a.out = outbox{limit: h.cfg.OutboxBytes, reserve: controlReserve, budget: &h.budget, clock: &h.clock, drain: a.notify}
-	a.out.onEmpty = func() { h.resendRoster(&a.out) }
+	a.out.onCaughtUp = func() { h.resendRoster(&a.out, nil) }
 	a.batch = batch{router: &h.router, from: &a.seat, own: a.own}
 	a.welcome = h.welcome()
 	return a
@@ -303,7 +307,7 @@ func (h *Hub) detach(a *Attachment) {
 	defer h.mu.Unlock()
 	if h.att == a && !a.ended() {
 		h.router.remove(&a.seat)
-		h.push(codec.Change{Op: codec.Left, Entry: a.entry}, nil)
+		h.push(codec.Change{Op: codec.Left, Entry: a.entry})
 	}
 }
 
@@ -374,6 +378,7 @@ func (h *Hub) endReign(att *Attachment, cause error) {
 	h.router.remove(&att.seat)
 	att.end(cause)
 	clear(h.kept)
+	h.news.clear()
 	h.signal()
 }
 

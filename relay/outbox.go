@@ -47,11 +47,12 @@ type outbox struct {
 	budget  *budget        // nil: none
 	clock   *coarse        // for since
 	drain   func()         // starts the drainer, which calls next and done; must not wait
-	onEmpty func()         // called by the drainer when a roster is due and all is written; may be nil
 	onRoom  func()         // called by the drainer after a refusal, when half is free
 	conn    net.Conn       // what writer writes to; nil: drained by an attachment
 	direct  *direct        // nil: not possible
 	writing sync.WaitGroup // the writer, for the reader to wait for
+
+	onCaughtUp func() // called by the drainer when a roster is due and half is free; may be nil
 
 	since atomic.Int64 // when the write that is under way began; 0: none
 
@@ -64,7 +65,7 @@ type outbox struct {
 	sealed    bool // nothing is taken any more, and what is here is still written
 	roomy     bool // onRoom may be called
 	refused   bool // onRoom is due
-	rosterDue bool // onEmpty is due
+	rosterDue bool // onCaughtUp is due
 	empty     chan struct{}
 	lastWrite time.Duration
 
@@ -278,7 +279,7 @@ func (o *outbox) listen() {
 	}
 }
 
-// markRoster makes onEmpty due; the caller saw a put refused, so a drainer is at work or will be.
+// markRoster makes onCaughtUp due; the caller saw a put refused, so a drainer is at work or will be.
 func (o *outbox) markRoster() {
 	o.mu.Lock()
 	o.rosterDue = true

@@ -28,8 +28,8 @@ func TestCandidates(t *testing.T) {
 	h := NewHub(HubConfig{Mesh: "lab", Own: hello("relay")})
 	add := func(name string, instance uint64, role codec.Role, listed bool, addrs ...string) {
 		h.names[name] = &peer{
-			entry: codec.Entry{Name: name, Instance: instance, Role: role, Addrs: addrs},
-			seat:  seat{name: name, listed: listed},
+			listing: listing{entry: codec.Entry{Name: name, Instance: instance, Role: role, Addrs: addrs}},
+			seat:    seat{name: name, listed: listed},
 		}
 	}
 	add("peer", 1, codec.RolePeer, true, "127.0.0.1:1")

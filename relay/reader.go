@@ -42,7 +42,8 @@ type peer struct {
 	batch batch
 
 	// guarded by Hub.mu
-	entry    codec.Entry
+	listing
+	heard    uint64        // number of the first change that its last roster has not
 	replaced bool          // whoever takes over sees to the name
 	probed   time.Duration // when it was asked whether it lives
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -21,6 +22,19 @@ func entryOf(hello *codec.Hello, addr string) codec.Entry {
 	}
 }
 
+// listing is what the roster says of a node; guarded by Hub.mu.
+type listing struct {
+	entry   codec.Entry
+	packed  []byte // entry, encoded
+	changed uint64 // number of its last change in the news
+}
+
+func listingOf(hello *codec.Hello, addr string) listing {
+	l := listing{entry: entryOf(hello, addr)}
+	l.packed = l.entry.Append(nil)
+	return l
+}
+
 // link gives a place to a node that may have it; mu is held. Welcome and
 // roster are queued before anything else can be.
 func (h *Hub) link(s *shake) *peer {
@@ -29,7 +43,8 @@ func (h *Hub) link(s *shake) *peer {
 	p := &peer{
 		hub: h, conn: s.conn, token: hello.Token, instance: hello.Instance, wantsRoster: hello.WantsRoster,
 		dead: deadBeats * beat, gone: make(chan struct{}), in: s.in,
-		entry: entryOf(hello, addrString(s.raw)),
+		listing: listingOf(hello, addrString(s.raw)),
+		heard:   math.MaxUint64, // nothing of what follows
 	}
 	p.seat = seat{name: hello.Name, listed: !hello.Visitor, out: &p.out, groups: hello.Groups}
 	p.out = outbox{
@@ -39,7 +54,7 @@ func (h *Hub) link(s *shake) *peer {
 	writer := p.out.writer
 	p.out.drain = func() { go writer() }
 	if p.wantsRoster {
-		p.out.onEmpty = func() { h.resendRoster(&p.out) }
+		p.out.onCaughtUp = func() { h.resendRoster(&p.out, &p.heard) }
 	}
 	p.batch = batch{router: &h.router, from: &p.seat, own: p.own}
 	p.lastRead.Store(int64(h.now()))
@@ -65,7 +80,7 @@ func (h *Hub) link(s *shake) *peer {
 	frame := codec.Frame{Kind: codec.KindWelcome, Payload: welcome.Append(nil)}
 	first := frame.Append(nil)
 	if old != nil && old.seat.listed {
-		h.push(codec.Change{Op: codec.Left, Reason: codec.LeftReplaced, Entry: old.entry}, p)
+		h.push(codec.Change{Op: codec.Left, Reason: codec.LeftReplaced, Entry: old.entry})
 	}
 	if p.wantsRoster {
 		first = append(first, h.rosterFrames()...)
@@ -75,8 +90,9 @@ func (h *Hub) link(s *shake) *peer {
 	h.router.set(&p.seat)
 	p.out.wake()
 	if p.seat.listed {
-		h.push(codec.Change{Op: codec.Joined, Entry: p.entry}, p)
+		h.push(codec.Change{Op: codec.Joined, Entry: p.entry})
 	}
+	p.heard = h.news.end() // its roster has all that
 	h.wg.Add(1)
 	h.signal()
 	return p
@@ -117,7 +133,7 @@ func (h *Hub) removeName(p *peer, reason codec.LeftReason) {
 		if reason == codec.LeftLost && h.mood == reigning {
 			h.kept[p.seat.name] = h.now() + keepPlace
 		}
-		h.push(codec.Change{Op: codec.Left, Reason: reason, Entry: p.entry}, nil)
+		h.push(codec.Change{Op: codec.Left, Reason: reason, Entry: p.entry})
 	}
 	h.signal()
 }
@@ -143,7 +159,7 @@ func (h *Hub) update(p *peer, e codec.Entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.names[p.seat.name] == p {
-		h.changeEntry(&p.entry, &p.seat, e)
+		h.changeEntry(&p.listing, &p.seat, e)
 	}
 }
 
@@ -151,67 +167,34 @@ func (h *Hub) updateOwn(a *Attachment, e codec.Entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.att == a {
-		h.changeEntry(&a.entry, &a.seat, e)
+		h.changeEntry(&a.listing, &a.seat, e)
 	}
 }
 
-func (h *Hub) changeEntry(entry *codec.Entry, s *seat, e codec.Entry) {
-	entry.State, entry.Tags, entry.Groups = e.State, e.Tags, e.Groups
+// changeEntry changes what the roster says of a node, and tells it. Of several changes of one node that wait to be told, the newest has it
+// all: so a node that changes faster than it can be told costs no more.
+func (h *Hub) changeEntry(l *listing, s *seat, e codec.Entry) {
+	l.entry.State, l.entry.Tags, l.entry.Groups = e.State, e.Tags, e.Groups
+	l.packed = l.entry.Append(nil)
 	h.router.regroup(s, e.Groups)
 	if s.listed {
-		h.push(codec.Change{Op: codec.Changed, Entry: *entry}, nil)
-	}
-}
-
-// push tells a change to all who want the roster, but one; mu is held.
-func (h *Hub) push(c codec.Change, but *peer) {
-	if h.att == nil {
-		return
-	}
-	frames := codec.AppendUpdateFrames(nil, []codec.Change{c})
-	h.pushTo(&h.att.out, frames)
-	for _, p := range h.names {
-		if p.wantsRoster && p != but {
-			h.pushTo(&p.out, frames)
-		}
-	}
-}
-
-// pushTo gives updates to one outbox; what does not fit is made good by a whole roster when there is room.
-func (h *Hub) pushTo(o *outbox, frames []byte) {
-	if o.awaitsRoster() {
-		return
-	}
-	switch v, mark := o.put(frames, true); {
-	case mark:
-		o.wake()
-	case v == full:
-		h.count.drop(dropUpdates, 1)
-		o.markRoster()
-	}
-}
-
-// resendRoster is called by the drainer of an outbox that has missed an update and is empty now.
-func (h *Hub) resendRoster(o *outbox) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.att != nil {
-		o.force(h.rosterFrames())
+		h.news.overtake(l.changed)
+		l.changed = h.push(codec.Change{Op: codec.Changed, Entry: l.entry})
 	}
 }
 
 // rosterFrames is the whole roster; mu is held.
 func (h *Hub) rosterFrames() []byte {
-	entries := make([]codec.Entry, 0, h.listed+1)
-	if h.att != nil && !h.att.ended() {
-		entries = append(entries, h.att.entry)
-	}
-	for _, p := range h.names {
-		if p.seat.listed {
-			entries = append(entries, p.entry)
+	return codec.AppendEncodedRoster(nil, func(yield func([]byte) bool) {
+		if h.att != nil && !h.att.ended() && !yield(h.att.packed) {
+			return
 		}
-	}
-	return codec.AppendRosterFrames(nil, entries, h.candidates())
+		for _, p := range h.names {
+			if p.seat.listed && !yield(p.packed) {
+				return
+			}
+		}
+	}, h.candidates())
 }
 
 // welcome is what a link is told now; mu is held.

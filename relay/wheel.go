@@ -18,6 +18,8 @@ const (
 func (h *Hub) startWheel() {
 	if !h.wheeling && !h.closed {
 		h.wheeling = true
+		h.news.due = time.NewTimer(time.Hour)
+		h.news.due.Stop()
 		h.wg.Add(1)
 		go h.wheel()
 	}
@@ -27,12 +29,19 @@ func (h *Hub) wheel() {
 	defer h.wg.Done()
 	ticker := time.NewTicker(min(max(h.cfg.Heartbeat/4, minTick), maxTick))
 	defer ticker.Stop()
+	due := h.news.due // set before the wheel was started, and never again
+	defer due.Stop()
 	last := h.now()
 	h.clock.publish(last)
 	for {
 		select {
 		case <-h.done:
 			return
+		case <-due.C:
+			h.mu.Lock()
+			h.tell()
+			h.mu.Unlock()
+			continue
 		case <-ticker.C:
 		}
 		now := h.now()

@@ -17,8 +17,8 @@ func (o *outbox) next() bool {
 		}
 		var call func()
 		switch {
-		case o.rosterDue && o.held == 0:
-			o.rosterDue, call = false, o.onEmpty
+		case o.rosterDue && o.held <= o.limit/2:
+			o.rosterDue, call = false, o.onCaughtUp
 		case o.refused && o.roomy && o.held <= o.limit/2:
 			o.refused, call = false, o.onRoom
 		case len(o.queue) == 0:
