@@ -83,7 +83,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	cobra.EnableCommandSorting = false
 	root.AddCommand(
-		newDemo(), newJoin(), newServe(), newDial(), newSend(), newNodes(), newKeygen(), newVersion(),
+		newDemo(), newJoin(), newServe(), newDial(), newSend(), newNodes(), newBenchVerb(), newKeygen(), newVersion(), newBenchPeer(),
 	)
 	return root
 }

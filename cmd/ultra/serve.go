@@ -17,6 +17,7 @@ With --connections exactly that many nodes are taken; one more is refused with a
 func newServe() *cobra.Command {
 	f := &pipeFlags{}
 	var connections int
+	var profile string
 	cmd := &cobra.Command{
 		Use:     "serve HOST:PORT",
 		Short:   "Be the server of a static mesh",
@@ -25,6 +26,7 @@ func newServe() *cobra.Command {
 		Args:    atMost(1, "HOST:PORT"),
 	}
 	cmd.Flags().IntVar(&connections, "connections", 0, "how many other nodes it takes (default any number)")
+	cmd.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile, written when it leaves")
 	f.addTo(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		hostname, err := f.address(args)
@@ -34,14 +36,16 @@ func newServe() *cobra.Command {
 		if strings.HasPrefix(hostname, ":") && f.bind != "" {
 			hostname = joinHost(f.bind, hostname)
 		}
-		return f.run(cmd.Context(), func(ctx context.Context, cfg mesh.Config) (*mesh.Node, error) {
-			cfg.Connections = connections
-			node, err := mesh.Listen(ctx, hostname, cfg)
-			if err != nil {
-				return nil, classify(err)
-			}
-			waitRoster(ctx, node)
-			return node, nil
+		return profiled(profile, func() error {
+			return f.run(cmd.Context(), func(ctx context.Context, cfg mesh.Config) (*mesh.Node, error) {
+				cfg.Connections = connections
+				node, err := mesh.Listen(ctx, hostname, cfg)
+				if err != nil {
+					return nil, classify(err)
+				}
+				waitRoster(ctx, node)
+				return node, nil
+			})
 		})
 	}
 	return cmd

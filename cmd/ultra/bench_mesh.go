@@ -1,0 +1,373 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ultrasockets/cmd/ultra/load"
+	"ultrasockets/codec"
+	"ultrasockets/mesh"
+)
+
+// How ultra bench sends through a mesh: with what everybody has, and the full delivery contract.
+
+// benchRelay starts a relay of its own, in this process: "ultra bench-peer relay".
+func benchRelay(config load.PeerConfig) (addr string, stop func(), err error) {
+	node, err := mesh.Listen(context.Background(), "127.0.0.1:0", mesh.Config{Name: "relay", Secret: config.Secret})
+	if err != nil {
+		return "", nil, err
+	}
+	return node.Addr().String(), func() { node.Close() }, nil
+}
+
+// meshWay opens the way through a relay: one of its own, or that at hostname.
+type meshWay struct {
+	hostname string
+	prefix   string // of the clients' names
+	secret   []byte // of a relay of its own, if a workload wants one
+	profile  string // file for the CPU profile of a relay of its own; "": none
+
+	nodes map[string]*mesh.Node
+	cfg   mesh.Config // of all clients
+}
+
+// open is for load.NewSide.
+func (b meshWay) open(ctx context.Context, w load.Work) (*load.Way, error) {
+	way := &load.Way{}
+	b.nodes = make(map[string]*mesh.Node)
+	if w.Secret {
+		b.cfg.Secret = b.secret
+	}
+	if w.Plain {
+		b.cfg.Transforms = []codec.Transform{}
+	}
+	if w.Counted {
+		network := new(countingNetwork)
+		b.cfg.Network, way.Wire = network, network.total
+	}
+	peer := func() {}
+	if b.hostname == "" {
+		p, err := startBenchPeer(peerRelay, load.PeerConfig{Secret: b.cfg.Secret, Profile: b.profile})
+		if err != nil {
+			return nil, err
+		}
+		b.hostname, way.Usage, peer = p.Addr, p.Usage, p.Close
+	} else {
+		if w.Secret || w.Links > 0 {
+			return nil, load.ErrSkip // that relay has no secret that we know, and does not tell what it uses
+		}
+		bounded, cancel := context.WithTimeout(ctx, benchDialTime)
+		defer cancel()
+		ctx = bounded
+	}
+	way.Close = func() {
+		for _, node := range b.nodes {
+			node.Close()
+		}
+		peer()
+	}
+	if err := b.fill(ctx, way, w); err != nil {
+		way.Close()
+		return nil, err
+	}
+	return way, nil
+}
+
+// benchDialTime is how long a relay at --hostname is dialled, by all clients together.
+const benchDialTime = 5 * time.Second
+
+// fill dials the clients and puts their outlets and inlets into the way.
+func (b meshWay) fill(ctx context.Context, way *load.Way, w load.Work) error {
+	way.Link = b.link
+	way.Settle = b.settle
+	receiver := func(i int) string { return fmt.Sprintf("%sr%d", b.prefix, i) }
+	sources := make([]int, w.Receivers)
+	for i := range w.Receivers {
+		if err := b.dial(ctx, receiver(i)); err != nil {
+			return err
+		}
+	}
+	for _, i := range w.Streams() {
+		name := fmt.Sprintf("%ss%d", b.prefix, i)
+		if err := b.dial(ctx, name); err != nil {
+			return err
+		}
+		var outs []load.Outlet
+		for _, target := range w.Targets(i) {
+			outs = append(outs, meshOutlet{b.nodes[name], receiver(target)})
+			sources[target]++
+		}
+		way.Outs = append(way.Outs, outs)
+	}
+	if w.Asks > 0 {
+		name := b.prefix + "a"
+		if err := b.dial(ctx, name); err != nil {
+			return err
+		}
+		way.Asker = meshCallers{b.nodes[name], receiver(0), w.Handled}
+		if w.Window {
+			way.Asker = meshWindow{b.nodes[name], receiver(0)}
+		}
+		callers, _ := w.Callers()
+		sources[0] += callers
+	}
+	for i := range w.Receivers {
+		var in load.Inlet = meshInlet{b.nodes[receiver(i)]}
+		switch {
+		case i == 0 && w.Handled:
+			in = newHandledInlet(b.nodes[receiver(i)])
+		case i == 0 && w.Window:
+			in = answeringInlet{b.nodes[receiver(i)], b.prefix + "a"}
+		}
+		way.Ins = append(way.Ins, load.In{Inlet: in, Sources: sources[i]})
+	}
+	for _, node := range b.nodes {
+		for name := range b.nodes {
+			if err := node.WaitFor(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b meshWay) dial(ctx context.Context, name string) error {
+	cfg := b.cfg
+	cfg.Name = name
+	node, err := mesh.Dial(ctx, b.hostname, cfg)
+	if errors.Is(err, mesh.ErrNoRelay) {
+		return fmt.Errorf("no mesh answers at %s%s; start \"ultra serve\" there, or mend the address", b.hostname, systemReason(err))
+	}
+	if err != nil {
+		return classify(err)
+	}
+	b.nodes[name] = node
+	return nil
+}
+
+// link opens an idle link. A visitor is no different to the relay but for not being listed: so the rosters of thousands of
+// nodes in this one process do not grow with their square.
+func (b meshWay) link(ctx context.Context, i int) (io.Closer, error) {
+	cfg := b.cfg
+	cfg.Name, cfg.Visitor = fmt.Sprintf("%sl%d", b.prefix, i), true
+	node, err := mesh.Dial(ctx, b.hostname, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return node, nil
+}
+
+// settle waits until everything is acknowledged, and fails if something was given up.
+func (b meshWay) settle(ctx context.Context) error {
+	for _, node := range b.nodes {
+		if err := node.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type meshOutlet struct {
+	node *mesh.Node
+	to   string
+}
+
+func (o meshOutlet) Send(ctx context.Context, m []byte) error { return o.node.Send(ctx, o.to, m) }
+
+// Flush has nothing to do: what is sent leaves at once.
+func (o meshOutlet) Flush() error { return nil }
+
+type meshInlet struct{ node *mesh.Node }
+
+func (in meshInlet) Take(ctx context.Context, f func(m []byte) bool) error {
+	for m := range in.node.Messages(ctx) {
+		if !f(m.Bytes()) {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// handledInlet takes requests, and answers each with its header.
+type handledInlet struct {
+	mu   sync.Mutex
+	set  *sync.Cond          // f is there, or the node has ended
+	f    func(m []byte) bool // of the Take that runs. Guarded by mu, like done.
+	done chan struct{}
+}
+
+func newHandledInlet(node *mesh.Node) *handledInlet {
+	in := &handledInlet{}
+	in.set = sync.NewCond(&in.mu)
+	node.Handle(func(ctx context.Context, request mesh.Message) (any, error) {
+		m := request.Bytes()
+		answer := m[:min(load.HeaderSize, len(m))]
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if in.f == nil { // until the round has begun here too
+			defer context.AfterFunc(ctx, in.set.Broadcast)()
+			for in.f == nil && ctx.Err() == nil {
+				in.set.Wait()
+			}
+		}
+		if in.f == nil {
+			return nil, ctx.Err()
+		}
+		if !in.f(m) {
+			in.f = nil
+			close(in.done)
+		}
+		return answer, nil
+	})
+	return in
+}
+
+func (in *handledInlet) Take(ctx context.Context, f func(m []byte) bool) error {
+	done := make(chan struct{})
+	in.mu.Lock()
+	in.f, in.done = f, done
+	in.set.Broadcast()
+	in.mu.Unlock()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		in.f = nil
+		return ctx.Err()
+	}
+}
+
+// answeringInlet answers every message with one that is its header.
+type answeringInlet struct {
+	node *mesh.Node
+	to   string
+}
+
+func (in answeringInlet) Take(ctx context.Context, f func(m []byte) bool) error {
+	for m := range in.node.Messages(ctx) {
+		bytes := m.Bytes()
+		if err := in.node.Send(ctx, in.to, bytes[:min(load.HeaderSize, len(bytes))]); err != nil {
+			return err
+		}
+		if !f(bytes) {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// meshCallers are goroutines that each wait until what they have sent is delivered, or answered.
+type meshCallers struct {
+	node    *mesh.Node
+	to      string
+	request bool
+}
+
+func (a meshCallers) Ask(ctx context.Context, asks *load.Asks) error {
+	errs := make(chan error, asks.Callers())
+	for i := range asks.Callers() {
+		go func() { errs <- a.call(ctx, asks, asks.Source(i)) }() // waited for below
+	}
+	var first error
+	for range asks.Callers() {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// call is one caller.
+func (a meshCallers) call(ctx context.Context, asks *load.Asks, s *load.Source) error {
+	for {
+		m, last := s.Next(0)
+		began := asks.Began()
+		if a.request {
+			reply, err := a.node.Request(ctx, a.to, m)
+			if err != nil {
+				return err
+			}
+			asks.Check(reply.Bytes())
+		} else if err := a.node.Deliver(ctx, a.to, m); err != nil {
+			return err
+		}
+		asks.Answered(began)
+		if last {
+			return nil
+		}
+	}
+}
+
+// meshWindow is one caller, who sends as much as may be outstanding and takes answers from the inbox.
+type meshWindow struct {
+	node *mesh.Node
+	to   string
+}
+
+func (a meshWindow) Ask(ctx context.Context, asks *load.Asks) error {
+	s := asks.Source(0)
+	open, last := 0, false
+	for !last || open > 0 {
+		for ; open < asks.Outstanding && !last; open++ {
+			var m []byte
+			m, last = s.Next(0)
+			if err := a.node.Send(ctx, a.to, m); err != nil {
+				return err
+			}
+		}
+		answer, err := a.node.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		asks.Check(answer.Bytes())
+		open--
+	}
+	return nil
+}
+
+// countingNetwork is the machine's, with a count of the bytes that all connections carry. Links are a little slower over
+// connections that they do not know.
+type countingNetwork struct{ bytes atomic.Uint64 }
+
+func (n *countingNetwork) total() uint64 { return n.bytes.Load() }
+
+func (n *countingNetwork) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, network, addr)
+}
+
+func (n *countingNetwork) ListenPacket(ctx context.Context, network, addr string) (net.PacketConn, error) {
+	return new(net.ListenConfig).ListenPacket(ctx, network, addr)
+}
+
+func (n *countingNetwork) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return countingConn{conn, &n.bytes}, nil
+}
+
+type countingConn struct {
+	net.Conn
+	bytes *atomic.Uint64
+}
+
+func (c countingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.bytes.Add(uint64(n))
+	return n, err
+}
+
+func (c countingConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.bytes.Add(uint64(n))
+	return n, err
+}
