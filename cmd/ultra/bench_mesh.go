@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"ultrasockets/cmd/ultra/load"
@@ -48,8 +46,8 @@ func (b meshWay) open(ctx context.Context, w load.Work) (*load.Way, error) {
 		b.cfg.Transforms = []codec.Transform{}
 	}
 	if w.Counted {
-		network := new(countingNetwork)
-		b.cfg.Network, way.Wire = network, network.total
+		network := new(countedNetwork)
+		b.cfg.Network, way.Wire = network, network.Total
 	}
 	peer := func() {}
 	if b.hostname == "" {
@@ -194,55 +192,14 @@ func (in meshInlet) Take(ctx context.Context, f func(m []byte) bool) error {
 	return context.Cause(ctx)
 }
 
-// handledInlet takes requests, and answers each with its header.
-type handledInlet struct {
-	mu   sync.Mutex
-	set  *sync.Cond          // f is there, or the node has ended
-	f    func(m []byte) bool // of the Take that runs. Guarded by mu, like done.
-	done chan struct{}
-}
-
-func newHandledInlet(node *mesh.Node) *handledInlet {
-	in := &handledInlet{}
-	in.set = sync.NewCond(&in.mu)
+// newHandledInlet takes requests, and answers each with its header.
+func newHandledInlet(node *mesh.Node) load.Inlet {
+	in := load.NewPushed()
 	node.Handle(func(ctx context.Context, request mesh.Message) (any, error) {
 		m := request.Bytes()
-		answer := m[:min(load.HeaderSize, len(m))]
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		if in.f == nil { // until the round has begun here too
-			defer context.AfterFunc(ctx, in.set.Broadcast)()
-			for in.f == nil && ctx.Err() == nil {
-				in.set.Wait()
-			}
-		}
-		if in.f == nil {
-			return nil, ctx.Err()
-		}
-		if !in.f(m) {
-			in.f = nil
-			close(in.done)
-		}
-		return answer, nil
+		return m[:min(load.HeaderSize, len(m))], in.Push(ctx, m)
 	})
 	return in
-}
-
-func (in *handledInlet) Take(ctx context.Context, f func(m []byte) bool) error {
-	done := make(chan struct{})
-	in.mu.Lock()
-	in.f, in.done = f, done
-	in.set.Broadcast()
-	in.mu.Unlock()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		in.f = nil
-		return ctx.Err()
-	}
 }
 
 // answeringInlet answers every message with one that is its header.
@@ -333,41 +290,18 @@ func (a meshWindow) Ask(ctx context.Context, asks *load.Asks) error {
 	return nil
 }
 
-// countingNetwork is the machine's, with a count of the bytes that all connections carry. Links are a little slower over
+// countedNetwork is the machine's, with a count of the bytes that all connections carry. Links are a little slower over
 // connections that they do not know.
-type countingNetwork struct{ bytes atomic.Uint64 }
+type countedNetwork struct{ load.Counter }
 
-func (n *countingNetwork) total() uint64 { return n.bytes.Load() }
-
-func (n *countingNetwork) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
+func (n *countedNetwork) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(ctx, network, addr)
 }
 
-func (n *countingNetwork) ListenPacket(ctx context.Context, network, addr string) (net.PacketConn, error) {
+func (n *countedNetwork) ListenPacket(ctx context.Context, network, addr string) (net.PacketConn, error) {
 	return new(net.ListenConfig).ListenPacket(ctx, network, addr)
 }
 
-func (n *countingNetwork) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	return countingConn{conn, &n.bytes}, nil
-}
-
-type countingConn struct {
-	net.Conn
-	bytes *atomic.Uint64
-}
-
-func (c countingConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.bytes.Add(uint64(n))
-	return n, err
-}
-
-func (c countingConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	c.bytes.Add(uint64(n))
-	return n, err
+func (n *countedNetwork) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	return n.Dial(ctx, network, addr)
 }

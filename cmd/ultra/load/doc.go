@@ -5,7 +5,7 @@
 // Nothing here knows of packages mesh or relay; ultra bench and the comparison with NATS both import it.
 //
 //   - work.go: the workloads; source.go: what is sent; tally.go: what arrived
-//   - way.go: what a way has to offer; run.go and idle.go: one round of a workload over a way
+//   - way.go: what a way has to offer, help.go: help with that; run.go and idle.go: one round of a workload over a way
 //   - measure.go: what a round gives, and what several give together
 //   - usage.go: what this process costs; peer.go: the process in between, asked for it over a pipe
 //   - side.go: a way that is opened as needed, here or in another program
