@@ -206,6 +206,14 @@ func (b *inbound) announce() {
 	}
 }
 
+// peerGone tells that a node has left.
+func (b *inbound) peerGone(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.in.gone(name)
+	b.took()
+}
+
 // setPaused stops or restarts what can be taken of new arrivals.
 func (b *inbound) setPaused(paused bool) {
 	b.mu.Lock()

@@ -15,7 +15,9 @@ const (
 	overrunIdle   = 3 * probeMax         // a sender not heard for so long gives way to the next message that is larger than the inbox
 	streamKeep    = 10 * time.Minute     // stream state is kept for so long after the last frame
 	maxRetention  = streamKeep / 2       // so that no sender can outlive it
-	minGrant      = 2048                 // a window smaller than this is not worth telling
+	firstGrant    = 16 << 10             // the first window of a stream, in bytes; the next ones may double
+	minGrant      = 2048                 // a message larger than the inbox is granted to its end when its window is smaller than this
+	wakeRoom      = 8 << 10              // those that wait for room in the inbox go on when there is so much
 	oversizeGrant = 4 * codec.MaxPayload // step in which a message larger than the inbox is granted to its end
 )
 
@@ -116,6 +118,9 @@ func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.
 	}
 	if first && seq == r.expected {
 		in.dropHalf(r)
+	}
+	if r.turnedAway {
+		in.starve(r)
 	}
 	if !take {
 		return
@@ -370,11 +375,16 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 	if now >= in.sweepAt {
 		in.sweep(now)
 	}
-	if len(in.starved) > 0 && in.free() >= 4*minGrant {
+	if len(in.starved) > 0 && in.roomy() {
 		for _, r := range in.starved {
 			r.starved, r.ackNow = false, true
+			if r.turnedAway {
+				r.resetDue, r.resetStream, r.resetKnown = true, r.stream, true
+				r.turnedAway = false
+			}
 			in.note(r)
 		}
+		clear(in.starved)
 		in.starved = in.starved[:0]
 	}
 	for _, r := range in.urgent {
@@ -405,12 +415,10 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 	return dst
 }
 
-// free is what may still be granted.
-func (in *intake) free() int {
-	if in.paused {
-		return 0
-	}
-	return min(in.outbox/2-in.granted, in.limit-in.used-in.promised)
+// roomy tells whether there is enough room in the inbox to let those go on who had to wait for it, or one of them may go
+// on beyond it.
+func (in *intake) roomy() bool {
+	return !in.paused && (in.limit-in.used >= min(wakeRoom, in.limit/2) || in.inbox.len() == 0 && (in.overrun == nil || in.overrun.starved))
 }
 
 // setWindow changes what r's sender may send.
@@ -420,37 +428,77 @@ func (in *intake) setWindow(r *receiver, window, messages int) {
 	r.window, r.messages = window, messages
 }
 
-// appendAck tells r's sender how far it got and what it may send: an equal share of what can be granted at all, and at
-// most half of what is left, so that the next to come finds something too; never less than what it has. Neither the
-// relay's outbox nor the inbox can overflow: of a share of the inbox, half is for bytes, the rest for what
-// messages cost beside them.
+// appendAck tells r's sender how far it got and what it may send: an equal share of what can be granted at all, at most
+// half of what is left, so that the next to come finds something too, and no more than twice what it has used up before,
+// for what is granted is not taken back. Neither the relay's outbox nor the inbox can overflow by that: of a
+// share of the inbox, half is for bytes, the rest for what messages cost beside them. Even if others hold all
+// of that, a sender may go on frame by frame while there is room in the inbox.
 func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	in.activate(now, r)
 	window, messages := r.window, max(1, r.messages)
 	if !in.paused {
+		if 2*r.window <= r.told {
+			r.appetite = min(2*r.appetite, in.outbox)
+		}
 		own := r.window + r.messages*messageCost
-		line := min(in.outbox/2/in.active, (in.outbox/2-in.granted+r.window)/2)
+		line := min(in.outbox/2/in.active, (in.outbox/2-in.granted+r.window)/2, r.appetite)
 		room := min((in.limit-in.used)/in.active, (in.limit-in.used-in.promised+own)/2)
 		window = max(window, min(line, room/2))
+		if window <= 0 && in.used < in.limit {
+			window = 1
+		}
 		if window < minGrant && in.mayOverrun(r) {
 			window = oversizeGrant
 		}
 		messages = max(messages, min((room-window)/messageCost, window/r.overhead+1))
 	}
-	if window < minGrant && !r.starved {
-		r.starved = true
-		in.starved = append(in.starved, r)
+	if window == 0 {
+		in.starve(r)
 	}
 	in.setWindow(r, window, messages)
 	return r.appendAck(dst, in.me)
+}
+
+// starve notes that r's sender cannot go on until there is more room.
+func (in *intake) starve(r *receiver) {
+	if !r.starved {
+		r.starved = true
+		in.starved = append(in.starved, r)
+	}
 }
 
 // activate gives r a share of the windows for the next grantIdle.
 func (in *intake) activate(now time.Duration, r *receiver) {
 	r.lastActive = now
 	if !r.active {
-		r.active = true
+		r.active, r.appetite = true, firstGrant
 		in.active++
+	}
+}
+
+// deactivate takes r's share back.
+func (in *intake) deactivate(r *receiver) {
+	in.setWindow(r, 0, 0)
+	if r.active {
+		r.active = false
+		in.active--
+	}
+}
+
+// forgetHalf drops what came of a message that is not complete. If its sender lives, it begins the message again.
+func (in *intake) forgetHalf(r *receiver) {
+	if len(r.half) > 0 {
+		in.dropHalf(r)
+		r.expected = r.halfAt
+		r.ackDue, r.resetSent = false, false
+	}
+}
+
+// gone notes that a node has left: if it comes back it begins with a window of one frame, and a half message again.
+func (in *intake) gone(from string) {
+	if r := in.receivers[from]; r != nil {
+		in.deactivate(r)
+		in.forgetHalf(r)
 	}
 }
 
@@ -460,18 +508,13 @@ func (in *intake) sweep(now time.Duration) {
 	for from, r := range in.receivers {
 		idle := now - r.lastFrame
 		if r.active && now-r.lastActive > grantIdle {
-			in.setWindow(r, 0, 0)
-			r.active = false
-			in.active--
+			in.deactivate(r)
 		}
 		if in.overrun == r && idle > overrunIdle {
 			in.overrun = nil
 		}
-		if len(r.half) > 0 && idle > overrunIdle && in.used >= in.limit/2 {
-			// Its sender seems gone, and others need the room. If it lives, it begins the message again.
-			in.dropHalf(r)
-			r.expected = r.halfAt
-			r.ackDue, r.resetSent = false, false
+		if idle > overrunIdle && in.used >= in.limit/2 {
+			in.forgetHalf(r) // its sender seems gone, and others need the room
 		}
 		if idle > streamKeep && !r.active && !r.inUrgent && !r.inLate && !r.starved {
 			in.dropHalf(r)

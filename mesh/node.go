@@ -99,6 +99,7 @@ func (n *Node) apply(changes []change) {
 			delete(n.rtts, c.entry.Name)
 			n.mu.Unlock()
 			n.out.peerGone(c.entry.Name)
+			n.in.peerGone(c.entry.Name)
 			n.asks.gone(c.entry.Name, c.entry.Instance)
 		default:
 			n.out.peerHere(c.entry)

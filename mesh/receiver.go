@@ -29,7 +29,9 @@ type receiver struct {
 	messages   int           // … and in messages
 	told       int           // the window in the last Ack, in bytes …
 	toldCount  int           // … and in messages
+	appetite   int           // what may be granted at most: it doubles each time half of it is used
 	starved    bool          // is in intake.starved
+	turnedAway bool          // the frame at expected came while there was no room: it is asked for when there is
 	active     bool          // has a share of the windows …
 	lastActive time.Duration // … until grantIdle after this
 
@@ -83,10 +85,10 @@ func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, 
 		r.skipTo(seq)
 	}
 	if !room {
-		r.ackNow = true
+		r.ackNow, r.turnedAway = true, true
 		return false, missed
 	}
-	r.resetSent = false
+	r.resetSent, r.turnedAway = false, false
 	return true, missed
 }
 
@@ -95,7 +97,7 @@ func (r *receiver) begin(stream, seq uint32) {
 	r.known, r.stream, r.expected, r.taken = true, stream, seq, seq
 	r.firstWaiting += uint64(len(r.waiting))
 	r.waiting = nil
-	r.resetDue, r.resetSent, r.refusal, r.refusing = false, false, 0, 0
+	r.resetDue, r.resetSent, r.refusal, r.refusing, r.turnedAway = false, false, 0, 0, false
 }
 
 // skipTo goes on at seq: all before was given up by the sender.

@@ -235,8 +235,8 @@ func TestStreamDelivers(t *testing.T) {
 func (p *pipe) drain(t *rapid.T) {
 	for rounds := 0; p.s.held() > 0 || p.in.inbox.len() > 0; rounds++ {
 		if rounds > 20000 {
-			t.Fatalf("stuck: %d held, next %+v ack %+v cut %d granted %v window %d, absent %v hold %v probe at %v now %v; inbox %d used %d free %d",
-				p.s.held(), p.s.next, p.s.ack, p.s.cut, p.s.granted, p.s.window, p.s.absent, p.s.holdUntil, p.s.probeAt, p.now, p.in.inbox.len(), p.in.used, p.in.free())
+			t.Fatalf("stuck: %d held, next %+v ack %+v cut %d granted %v window %d, absent %v hold %v probe at %v now %v; inbox %d used %d promised %d",
+				p.s.held(), p.s.next, p.s.ack, p.s.cut, p.s.granted, p.s.window, p.s.absent, p.s.holdUntil, p.s.probeAt, p.now, p.in.inbox.len(), p.in.used, p.in.promised)
 		}
 		for len(p.there) > 0 {
 			p.arrive()

@@ -28,6 +28,7 @@ type world struct {
 	retention time.Duration
 	inbox     int
 	outbox    int // of a link, at the relay
+	room      int // of it that is really there
 	line      int // the node's own
 	relays    [2]*star
 	actors    map[string]*actor // the living instance of each name
@@ -113,6 +114,7 @@ func newWorld(t *rapid.T) *world {
 		inbox:     rapid.IntRange(codec.MaxFrame, 100<<10).Draw(t, "inbox"),
 		outbox:    rapid.IntRange(40<<10, 200<<10).Draw(t, "outbox"),
 		line:      rapid.IntRange(1, 64<<10).Draw(t, "line"),
+		room:      rapid.SampledFrom([]int{1 << 20, 1 << 20, 24 << 10}).Draw(t, "room"),
 		actors:    map[string]*actor{}, sent: map[uint64]letter{}, arrived: map[uint64]bool{},
 		last: map[[2]uint64]uint64{}, given: map[*actor]map[string]int{}, events: map[string]int{},
 	}
@@ -228,7 +230,7 @@ func (s *star) route(c *cable) {
 	switch {
 	case dest == nil:
 		reason = codec.Absent
-	case f.Kind() == codec.KindData && dest.held+len(f) > s.w.outbox:
+	case f.Kind() == codec.KindData && dest.held+len(f) > s.w.room:
 		reason = codec.Busy
 	case !dest.ended:
 		dest.down = append(dest.down, f)
@@ -368,16 +370,17 @@ func (w *world) settle() {
 		w.link(a, w.relays[0])
 		a.setPaused(false)
 	}
+	began := w.now
 	for quiet, rounds := 0, 0; quiet < 3; rounds++ {
 		if rounds > 50000 {
 			w.t.Fatalf("no end: %v", w.describe())
 		}
-		busy := false
+		moving, busy := false, false
 		for _, s := range w.relays {
 			for _, name := range slices.Sorted(maps.Keys(s.seats)) {
 				c := s.seats[name]
 				for len(c.up) > 0 {
-					busy = true
+					moving = true
 					s.route(c)
 				}
 			}
@@ -385,7 +388,7 @@ func (w *world) settle() {
 		wait := noDeadline
 		for _, name := range slices.Sorted(maps.Keys(w.actors)) {
 			a := w.actors[name]
-			busy = busy || len(a.cable.down) > 0
+			moving = moving || len(a.cable.down) > 0
 			w.read(a, 100)
 			w.take(a, 1<<30)
 			if at := time.Duration(a.work.next.Load()); at != noDeadline {
@@ -395,12 +398,15 @@ func (w *world) settle() {
 				busy = busy || s.held() > 0
 			}
 		}
-		if busy {
+		if moving || busy {
 			quiet = 0
+			if took := w.now - began; w.room > w.outbox && w.retention > time.Minute && took > probeFirst/2 {
+				w.t.Fatalf("it takes %v: %v", took, w.describe())
+			}
 		} else {
 			quiet++
 		}
-		if wait != noDeadline {
+		if !moving && wait != noDeadline {
 			w.pass(wait)
 		}
 	}
@@ -425,7 +431,7 @@ func (w *world) describe() string {
 	text := fmt.Sprint("at ", w.now, " ", w.events)
 	for _, name := range slices.Sorted(maps.Keys(w.actors)) {
 		a := w.actors[name]
-		text += fmt.Sprintf("\n%s used %d of %d free %d", name, a.in.in.used, a.in.in.limit, a.in.in.free())
+		text += fmt.Sprintf("\n%s used %d of %d granted %d promised %d", name, a.in.in.used, a.in.in.limit, a.in.in.granted, a.in.in.promised)
 		for to, s := range a.out.streams {
 			text += fmt.Sprintf("; to %s: %d held, next %d, ack %d, cut %d, granted %v %d/%d, absent %v, probe at %v", to, s.held(), s.next.seq, s.ack.seq, s.cut, s.granted, s.window, s.messages, s.absent, s.probeAt)
 		}
