@@ -89,7 +89,7 @@ func (r *benchReport) begin() error {
 	if r.flags.json {
 		return r.line(m)
 	}
-	fmt.Fprintf(r.out, "ultra %s, %s, %s/%s, %d CPUs; %v of each workload and side in %d rounds, medians; loopback\n",
+	fmt.Fprintf(r.out, "ultra %s, %s, %s/%s, CPUs: %d; %v of each workload and side in %d rounds, medians; loopback\n",
 		m.Ultra, m.Go, m.OS, m.Arch, m.CPUs, r.flags.duration, m.Rounds)
 	_, err := fmt.Fprintf(r.out, benchRow, "", "", "", "", "round", "trips µs", "CPU s per", "million", "allocs per", "relay", "lost/repeated/")
 	if err == nil {

@@ -96,6 +96,24 @@ func TestRoundEndsWithContext(t *testing.T) {
 	})
 }
 
+func TestFind(t *testing.T) {
+	for name, want := range map[string]Work{
+		"1to1-16":     {Senders: 1, Receivers: 1, Size: 16},
+		"64to1-1k":    {Senders: 64, Receivers: 1, Size: 1 << 10},
+		"1to100-16":   {Senders: 1, Receivers: 100, Size: 16},
+		"100pairs-1m": {Senders: 100, Receivers: 100, Size: 1 << 20},
+	} {
+		if w, ok := Find(name); !ok || w.Name != name || w.What == "" || w.Senders != want.Senders || w.Receivers != want.Receivers || w.Size != want.Size {
+			t.Errorf("%s: %+v", name, w)
+		}
+	}
+	for _, name := range []string{"", "x", "0to1-16", "1to0-16", "2to3-16", "501to1-16", "1to1-15", "1to1-2m", "1to1-16g", "1to1-99999999999999999999", "9999999999999999999to1-16", "0pairs-16", "pairs-16"} {
+		if w, ok := Find(name); ok {
+			t.Errorf("%q: %+v", name, w)
+		}
+	}
+}
+
 func TestTally(t *testing.T) {
 	message := func(source, round uint32, number uint64, size int) []byte {
 		var stop atomic.Bool

@@ -1,5 +1,11 @@
 package load
 
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
 // Work is a workload: who sends what to whom. As JSON it is what other programs are told to run (see [Serve]).
 type Work struct {
 	Name      string `json:"name"`
@@ -36,6 +42,40 @@ var Works = []Work{
 	{Name: "telemetry-1k", What: "one sender, one receiver, 1 KiB of readings as text", Senders: 1, Receivers: 1, Size: 1 << 10, Telemetry: true},
 	{Name: "secret-1k", What: "1to1-1k with a secret", Senders: 1, Receivers: 1, Size: 1 << 10, Secret: true},
 	{Name: "secret-64k", What: "1to1-64k with a secret", Senders: 1, Receivers: 1, Size: 64 << 10, Secret: true},
+}
+
+// Bounds of what Find makes.
+const (
+	maxClients = 500
+	maxSize    = 1 << 20
+)
+
+var pattern = regexp.MustCompile(`^(?:([0-9]{1,7})to([0-9]{1,7})|([0-9]{1,7})pairs)-([0-9]{1,7})([km]?)$`)
+
+// Find gives the workload of that name: one of Works, or one like them with other numbers, such as 64to1-1k, 1to100-16 or
+// 100pairs-4k.
+func Find(name string) (Work, bool) {
+	for _, w := range Works {
+		if w.Name == name {
+			return w, true
+		}
+	}
+	part := pattern.FindStringSubmatch(name)
+	if part == nil {
+		return Work{}, false
+	}
+	number := func(i int) int {
+		n, _ := strconv.Atoi(part[i]) // few digits; 0 of what is not there
+		return n
+	}
+	w := Work{Name: name, Senders: number(1), Receivers: number(2), Size: number(4)}
+	if part[3] != "" {
+		w.Senders, w.Receivers = number(3), number(3)
+	}
+	w.Size *= map[string]int{"": 1, "k": 1 << 10, "m": 1 << 20}[part[5]]
+	w.What = fmt.Sprintf("senders: %d, receivers: %d, %d B", w.Senders, w.Receivers, w.Size)
+	ok := w.Senders >= 1 && w.Receivers >= 1 && max(w.Senders, w.Receivers) <= maxClients && w.Size >= HeaderSize && w.Size <= maxSize
+	return w, ok && (w.Senders == 1 || w.Receivers == 1 || w.Senders == w.Receivers)
 }
 
 // Targets are the receivers of a sender's messages, in turn.
