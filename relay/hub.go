@@ -47,6 +47,8 @@ type HubConfig struct {
 	// Heartbeat is told to each link at its Welcome; a link is dead after three
 	// without a byte. 0: one second. Beyond 500 links it grows in proportion.
 	Heartbeat time.Duration
+	// Rate slows down links that send more; the zero value limits nothing.
+	Rate Rate
 	// Admit, if set, may refuse a Hello; its error's text is told to the
 	// dialler (code RefuseRule). Called concurrently, without a lock.
 	Admit func(codec.Hello) error

@@ -21,9 +21,10 @@ type inbuf struct {
 	buf  []byte
 	r, w int  // buf[r:w] was read and not consumed
 	full bool // the last read filled the buffer: the next one gets a larger one
+	top  int  // what it grows to by itself; 0: inbufMax
 
-	most  int           // largest amount held since since
-	since time.Duration // start of the period that most is about
+	used  int           // largest amount held since since
+	since time.Duration // start of the period that used is about
 }
 
 func (b *inbuf) data() []byte { return b.buf[b.r:b.w] }
@@ -39,8 +40,8 @@ func (b *inbuf) fill(src io.Reader) (int, error) {
 	switch {
 	case b.buf == nil:
 		b.buf = make([]byte, inbufMin)
-	case b.full && len(b.buf) < inbufMax:
-		b.resize(min(4*len(b.buf), inbufMax))
+	case b.full && len(b.buf) < b.most():
+		b.resize(min(4*len(b.buf), b.most()))
 	case b.r > 0:
 		b.w = copy(b.buf, b.buf[b.r:b.w])
 		b.r = 0
@@ -48,8 +49,15 @@ func (b *inbuf) fill(src io.Reader) (int, error) {
 	n, err := src.Read(b.buf[b.w:])
 	b.w += n
 	b.full = b.w == len(b.buf)
-	b.most = max(b.most, b.w)
+	b.used = max(b.used, b.w)
 	return n, err
+}
+
+func (b *inbuf) most() int {
+	if b.top > 0 {
+		return b.top
+	}
+	return inbufMax
 }
 
 // reserve makes the buffer large enough for n bytes in a piece. The caller has
@@ -76,12 +84,12 @@ func (b *inbuf) rest(now time.Duration) {
 	if len(b.buf) <= inbufMin || now-b.since < shrinkAfter {
 		return
 	}
-	if b.most < len(b.buf)/4 && b.w-b.r <= b.most {
+	if b.used < len(b.buf)/4 && b.w-b.r <= b.used {
 		size := inbufMin
-		for size < 2*b.most {
+		for size < 2*b.used {
 			size *= 2
 		}
 		b.resize(size)
 	}
-	b.most, b.since = b.w-b.r, now
+	b.used, b.since = b.w-b.r, now
 }

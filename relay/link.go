@@ -246,8 +246,7 @@ func (l *Link) pulse() {
 		}
 		last = now
 		read := time.Duration(l.lastRead.Load())
-		since, writing := l.out.stuckSince()
-		if now-read > l.dead || writing && now-since > l.dead {
+		if stuck := l.out.stuck(now, l.dead); stuck || now-read > l.dead {
 			l.end(ErrLinkDead)
 			return
 		}

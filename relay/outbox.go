@@ -54,7 +54,7 @@ type outbox struct {
 
 	onCaughtUp func() // called by the drainer when a roster is due and half is free; may be nil
 
-	since atomic.Int64 // when the write that is under way began; 0: none
+	since atomic.Int64 // when the write that is under way began, or last got somewhere; 0: none
 
 	// guarded by mu
 	mu        sync.Mutex
@@ -296,8 +296,18 @@ func (o *outbox) awaitsRoster() bool {
 	return o.rosterDue
 }
 
-// stuckSince tells when the write that is under way began, if one is.
-func (o *outbox) stuckSince() (time.Duration, bool) {
-	t := o.since.Load()
-	return time.Duration(t), t != 0
+// stuck tells whether the write that is under way has got nowhere for so long. A write may be of 256 KiB, and a slow node is
+// not a dead one: so a write that takes half of that time is asked, by a deadline that has passed, how far it is (writeFully).
+func (o *outbox) stuck(now, tooLong time.Duration) bool {
+	since := time.Duration(o.since.Load())
+	if since == 0 {
+		return false
+	}
+	if now-since > tooLong/2 {
+		_ = rawConn(o.conn).SetWriteDeadline(time.Unix(1, 0))
+	}
+	return now-since > tooLong
 }
+
+// progress is what a write says that has got somewhere.
+func (o *outbox) progress() { o.since.Store(int64(o.clock.now()) | 1) }

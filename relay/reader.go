@@ -31,6 +31,7 @@ type peer struct {
 	wantsRoster bool
 	dead        time.Duration // three of the heartbeats it was told
 	gone        chan struct{} // closed when the reader has gone: no frame of it will be routed
+	ended       chan struct{} // closed, under Hub.mu, when the link is to end
 
 	lastRead atomic.Int64
 	doubted  atomic.Bool           // it was asked whether it lives, and nothing has been read since
@@ -38,8 +39,10 @@ type peer struct {
 	cause    atomic.Pointer[error] // why the link was killed
 
 	// owned by the reader
-	in    inbuf
-	batch batch
+	in        inbuf
+	batch     batch
+	limit     *limit        // nil: none
+	comforted time.Duration // when a node that is slowed down was last told that the relay lives
 
 	// guarded by Hub.mu
 	listing
@@ -68,10 +71,15 @@ func (p *peer) read() error {
 				return errReplaced
 			}
 			n, err := p.batch.route(p.in.data())
-			p.in.consume(n)
 			if err != nil {
 				return err
 			}
+			if p.limit != nil {
+				if wait := p.limit.spend(p.in.data()[:n], p.hub.now()); wait > 0 {
+					p.pause(wait)
+				}
+			}
+			p.in.consume(n)
 			p.in.reserve(wholeFrame(p.in.data()))
 		}
 		now := clock.now()
@@ -108,16 +116,24 @@ func (p *peer) why(err error) error {
 	return err
 }
 
-// kill ends the link at once.
+// kill ends the link at once; Hub.mu is held.
 func (p *peer) kill(err error) {
 	p.cause.CompareAndSwap(nil, &err)
+	p.end()
 	p.conn.Close()
 }
 
-// stop makes the reader go, without cutting off what is still to be written.
+// stop makes the reader go, without cutting off what is still to be written; Hub.mu is held.
 func (p *peer) stop() {
 	p.stopped.Store(true)
+	p.end()
 	_ = p.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (p *peer) end() {
+	if !isClosed(p.ended) {
+		close(p.ended)
+	}
 }
 
 // own takes the frames for the relay itself.

@@ -42,9 +42,13 @@ func (h *Hub) link(s *shake) *peer {
 	beat := h.heartbeat()
 	p := &peer{
 		hub: h, conn: s.conn, token: hello.Token, instance: hello.Instance, wantsRoster: hello.WantsRoster,
-		dead: deadBeats * beat, gone: make(chan struct{}), in: s.in,
+		dead: deadBeats * beat, gone: make(chan struct{}), ended: make(chan struct{}), in: s.in,
+		limit:   newLimit(h.cfg.Rate, s.conn, h.now()),
 		listing: listingOf(hello, addrString(s.raw)),
 		heard:   math.MaxUint64, // nothing of what follows
+	}
+	if p.limit != nil {
+		p.in.top = p.limit.most()
 	}
 	p.seat = seat{name: hello.Name, listed: !hello.Visitor, out: &p.out, groups: hello.Groups}
 	p.out = outbox{

@@ -215,14 +215,14 @@ func (s *secureConn) rest(now time.Duration) {
 // Write implements net.Conn.
 func (s *secureConn) Write(b []byte) (int, error) {
 	bufs := [1][]byte{b}
-	if err := s.writeBuffers(bufs[:]); err != nil {
+	if err := s.writeBuffers(bufs[:], nil); err != nil {
 		return 0, err
 	}
 	return len(b), nil
 }
 
-// writeBuffers sends all bytes in as few records as they fit, and those in few writes.
-func (s *secureConn) writeBuffers(bufs [][]byte) error {
+// writeBuffers sends all bytes in as few records as they fit, and those in few writes. o is told of progress; it may be nil.
+func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 	defer s.release()
 	at := 0 // bytes of bufs[0] done
 	for len(bufs) > 0 {
@@ -243,17 +243,17 @@ func (s *secureConn) writeBuffers(bufs [][]byte) error {
 		binary.BigEndian.PutUint16(rec[:], uint16(len(sealed)))
 		s.bufs = append(s.bufs, rec[:recordHead+len(sealed)])
 		if len(s.recs) > turnChunks {
-			if err := s.send(); err != nil {
+			if err := s.send(o); err != nil {
 				return err
 			}
 		}
 	}
-	return s.send()
+	return s.send(o)
 }
 
-func (s *secureConn) send() error {
+func (s *secureConn) send(o *outbox) error {
 	s.left = s.bufs
-	_, err := s.left.WriteTo(s.Conn)
+	err := writeFully(s.Conn, &s.left, o)
 	s.release()
 	return err
 }

@@ -23,6 +23,7 @@ type Stats struct {
 	OldSecret  uint64                       // of them, under one of HubConfig.OldSecrets: while it grows, somebody still needs it
 	Refused    map[codec.RefusalCode]uint64 // Hellos
 	TurnedAway Away
+	Slowed     uint64 // pauses of links that sent more than HubConfig.Rate
 	Lost       uint64 // links that ended without a Bye
 	Protocol   uint64 // links closed because they broke the protocol
 }
@@ -97,6 +98,7 @@ type counters struct {
 	accepted atomic.Uint64
 	admitted atomic.Uint64
 	old      atomic.Uint64
+	slowed   atomic.Uint64
 	lost     atomic.Uint64
 	protocol atomic.Uint64
 }
@@ -126,7 +128,7 @@ func (c *counters) stats() Stats {
 			Junk: a(awayJunk), HTTP: a(awayHTTP), Version: a(awayVersion), Secret: a(awaySecret),
 			BadSecret: a(awayBadSecret), Foreign: a(awayForeign), Broken: a(awayBroken),
 		},
-		Lost: c.lost.Load(), Protocol: c.protocol.Load(),
+		Slowed: c.slowed.Load(), Lost: c.lost.Load(), Protocol: c.protocol.Load(),
 	}
 	for code := range c.refused {
 		if n := c.refused[code].Load(); n > 0 {

@@ -83,7 +83,7 @@ func (p *peer) overdue(now time.Duration) bool {
 	if now-read > p.dead {
 		return true
 	}
-	if since, writing := p.out.stuckSince(); writing && now-since > p.dead {
+	if p.out.stuck(now, p.dead) {
 		return true
 	}
 	return p.doubted.Load() && now-p.probed > min(probeTime, p.dead)

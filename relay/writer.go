@@ -1,5 +1,12 @@
 package relay
 
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
 // Step 6 of the route: whoever drains an outbox takes all that is pending, turn by
 // turn, until nothing is left. On a link that is writer, or a reader that
 // finds the link idle (writeDirect); on an attachment it is Run.
@@ -84,21 +91,40 @@ func (o *outbox) writer() {
 }
 
 func (o *outbox) writeTurn() error {
-	if len(o.turn) == 1 {
-		_, err := o.conn.Write(o.turn[0].b)
-		return err
-	}
 	o.bufs = o.bufs[:0]
 	for _, c := range o.turn {
 		o.bufs = append(o.bufs, c.b)
 	}
 	defer clear(o.bufs)
 	if s, ok := o.conn.(*secureConn); ok {
-		return s.writeBuffers(o.bufs)
+		return s.writeBuffers(o.bufs, o)
 	}
-	o.left = o.bufs // WriteTo consumes it
-	_, err := o.left.WriteTo(o.conn)
-	return err
+	o.left = o.bufs // writeFully consumes it
+	return writeFully(o.conn, &o.left, o)
+}
+
+// writeFully writes all of bufs, and consumes it. A deadline that passes is the question how far it is: see outbox.stuck.
+func writeFully(conn net.Conn, bufs *net.Buffers, o *outbox) error {
+	for {
+		n, err := writeSome(conn, bufs)
+		if err == nil || o == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		_ = conn.SetWriteDeadline(time.Time{})
+		if n > 0 {
+			o.progress()
+		}
+	}
+}
+
+// writeSome writes bufs, and leaves in it what could not be written. One buffer alone takes a shorter way than WriteTo's.
+func writeSome(conn net.Conn, bufs *net.Buffers) (int64, error) {
+	if len(*bufs) != 1 {
+		return bufs.WriteTo(conn)
+	}
+	n, err := conn.Write((*bufs)[0])
+	(*bufs)[0] = (*bufs)[0][n:]
+	return int64(n), err
 }
 
 // writeDirect writes whole frames at once if the outbox is idle, and queues
