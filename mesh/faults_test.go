@@ -1,0 +1,282 @@
+package mesh_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ultrasockets/mesh"
+	"ultrasockets/mesh/meshtest"
+)
+
+// flow sends numbers from one node to another, 100 a second, until it is stopped, and checks that they arrive in order and
+// once. stop waits until all have arrived, and gives how many there were.
+func flow(t *testing.T, from, to *mesh.Node) (stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var both sync.WaitGroup
+	sent := 0
+	both.Go(func() {
+		for ctx.Err() == nil {
+			if err := from.Send(context.Background(), to.Name(), sent); err != nil {
+				t.Errorf("message %d: %v", sent, err)
+				return
+			}
+			sent++
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err := from.Send(context.Background(), to.Name(), "last"); err != nil {
+			t.Error(err)
+		}
+	})
+	both.Go(func() {
+		patience, done := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer done()
+		for want := 0; ; want++ {
+			m, err := to.Receive(patience)
+			if err != nil {
+				t.Errorf("message %d: %v", want, err)
+				return
+			}
+			if m.Value() == "last" {
+				if want != sent {
+					t.Errorf("%d of %d messages arrived", want, sent)
+				}
+				return
+			}
+			if m.Value() != int64(want) {
+				t.Errorf("message %v arrived, want %d", m.Value(), want)
+				return
+			}
+		}
+	})
+	return func() int {
+		cancel()
+		both.Wait()
+		return sent
+	}
+}
+
+// TestFaultsOneBadCable: whatever is wrong with the link of one node, or with all of its cable, the relay stays who it is.
+func TestFaultsOneBadCable(t *testing.T) {
+	for name, c := range map[string]meshtest.Cable{
+		"link cut":       {Only: meshtest.Links, Cut: meshtest.Both},
+		"link hears":     {Only: meshtest.Links, Cut: meshtest.Out},
+		"link speaks":    {Only: meshtest.Links, Cut: meshtest.In},
+		"link late":      {Only: meshtest.Links, Latency: 2 * time.Second, Jitter: 2 * time.Second},
+		"link lossy":     {Only: meshtest.Links, Loss: 0.5},
+		"all cut":        {Cut: meshtest.Both},
+		"all lossy":      {Loss: 0.5, Jitter: time.Second},
+		"gossip cut":     {Only: meshtest.Gossip, Cut: meshtest.Both},
+		"gossip is deaf": {Only: meshtest.Gossip, Cut: meshtest.In},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := meshtest.NewInMemory(t, nil, "a", "b", "c", "d")
+				relay := m.Relay()
+				links := linksOf(context.Background(), m.Node(relay))
+				stop := flow(t, m.Node("b"), m.Node("d"))
+				healthy := flow(t, m.Node("c"), m.Node("a"))
+				m.Cable(c, "d")
+				time.Sleep(10 * time.Second)
+				m.Heal()
+				time.Sleep(20 * time.Second)
+				if now := m.Relay(); now != relay {
+					t.Errorf("the relay was %s and is %s", relay, now)
+				}
+				sent := stop() + healthy()
+				if n := links(); n > 0 {
+					t.Errorf("%s became the relay %d times more", relay, n)
+				}
+				t.Logf("%d messages: 0 lost, 0 twice, 0 out of order; %s was the relay all the time", sent, relay)
+			})
+		})
+	}
+}
+
+// TestClockSetForwardAndBack: the time of day is put on messages, and nothing else depends on it.
+func TestClockSetForwardAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wrong sync.Map // by how much the clock of a node is wrong
+		adapt := func(c *mesh.Config) {
+			name := c.Name
+			c.Now = func() time.Time {
+				by, _ := wrong.LoadOrStore(name, time.Duration(0))
+				return time.Now().Add(by.(time.Duration))
+			}
+		}
+		m := meshtest.NewInMemory(t, adapt, "a", "b", "c")
+		relay := m.Relay()
+		ctx, cancel := context.WithCancel(context.Background())
+		events := m.Node("b").Events(ctx)
+		go func() { // ends with ctx
+			for e := range events {
+				t.Errorf("something happened: %+v", e)
+			}
+		}()
+		stop := flow(t, m.Node("b"), m.Node("c"))
+		for i := range 20 {
+			for _, name := range []string{"a", "b", "c"} {
+				wrong.Store(name, time.Duration(1-2*(i%2))*time.Hour)
+			}
+			time.Sleep(time.Second)
+		}
+		sent := stop()
+		cancel()
+		if m.Relay() != relay {
+			t.Error("the relay changed")
+		}
+		if err := m.Node("a").Send(context.Background(), "a", "what time is it"); err != nil {
+			t.Fatal(err)
+		}
+		if at := m.Node("a").Get(1)[0].Time; time.Until(at) > -59*time.Minute {
+			t.Errorf("the message says %v: the clock was not set at all", at)
+		}
+		t.Logf("%d messages while the clocks were set forward and back by an hour 20 times", sent)
+	})
+}
+
+// TestReceiverCrashes: a receiver's process is killed and started again, under traffic that never stops. What its dead
+// instance had acknowledged and its program had not taken is lost, what it had taken and not acknowledged comes again, and that is all.
+func TestReceiverCrashes(t *testing.T) {
+	parallel(t)
+	ctx := within(t, time.Minute)
+	s, err := mesh.Listen(ctx, "127.0.0.1:0", mesh.Config{Name: "relay"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	a, err := mesh.Dial(ctx, s.Addr().String(), mesh.Config{Name: "a", Logger: testLog(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	crashes := pick(3, 20)
+	sent := 0
+	send := func(d time.Duration) {
+		for until := time.Now().Add(d); time.Now().Before(until); time.Sleep(time.Millisecond) {
+			for range 10 {
+				if err := a.Send(ctx, "p", sent); err != nil {
+					t.Fatal(err)
+				}
+				sent++
+			}
+		}
+	}
+	next, lost, again := 0, 0, 0
+	for i := range crashes + 1 {
+		p := startProcess(t, childConfig{Name: "p", Hostname: s.Addr().String()})
+		send(200 * time.Millisecond)
+		if i < crashes {
+			p.kill()
+			send(100 * time.Millisecond)
+		} else {
+			if err := a.Flush(ctx); err != nil {
+				t.Fatalf("something was given up: %v", err)
+			}
+			if err := a.Deliver(ctx, "p", "last"); err != nil {
+				t.Fatal(err)
+			}
+			p.until(20*time.Second, "the last message is there", func() bool {
+				got := p.arrivals["a"]
+				return len(got) > 0 && got[len(got)-1] == "last"
+			})
+		}
+		for j, text := range p.got("a") {
+			if text == "last" {
+				break
+			}
+			n, err := strconv.Atoi(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case j > 0 && n != next:
+				t.Fatalf("instance %d took %d, want %d", i, n, next)
+			case j == 0 && n > next:
+				lost += n - next
+			case j == 0:
+				again += next - n
+			}
+			next = n + 1
+		}
+	}
+	if next != sent {
+		t.Errorf("%d of %d arrived in the end", next, sent)
+	}
+	t.Logf("%d messages, %d crashes: %d were acknowledged and not taken, %d were taken and came again, nothing else is missing or twice", sent, crashes, lost, again)
+}
+
+// TestSoak does, for minutes, whatever may happen to a mesh of processes, under traffic that never stops. The order of
+// events comes from a seed that it prints.
+func TestSoak(t *testing.T) {
+	if !*long {
+		t.Skip("runs with -long")
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	f := newFleet(t, 4, 8, false)
+	ctx, stop := context.WithCancel(context.Background())
+	traffic := f.traffic(ctx, 2000)
+	counts := map[string]int{}
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end) && !t.Failed(); {
+		what := random.IntN(6)
+		i := random.IntN(len(f.relays))
+		d := time.Duration(random.IntN(6000)) * time.Millisecond
+		switch what {
+		case 0: // a relay process, or a candidate, crashes
+			f.relays[i].kill()
+			f.settle(d / 4)
+			f.start(i)
+			counts["killed"]++
+		case 1: // is suspended
+			f.relays[i].suspend()
+			time.Sleep(d)
+			f.relays[i].resume()
+			counts["suspended"]++
+		case 2: // the relay itself crashes
+			f.killRelay()
+			counts["relay killed"]++
+		case 3: // a receiver pauses
+			n := f.pairs[random.IntN(len(f.pairs))].to
+			if err := n.Pause(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(d)
+			if err := n.Resume(); err != nil {
+				t.Fatal(err)
+			}
+			counts["paused"]++
+		case 4: // somebody comes for a moment
+			n, err := mesh.Join(ctx, mesh.Config{Name: fmt.Sprint("guest", counts["guests"]), Mesh: f.mesh, Bind: "127.0.0.1", NoMDNS: true, Seeds: f.addrs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.settle(d / 8)
+			n.Close()
+			counts["guests"]++
+		case 5: // two at once
+			j := (i + 1) % len(f.relays)
+			f.relays[i].kill()
+			f.relays[j].suspend()
+			time.Sleep(d / 2)
+			f.relays[j].resume()
+			f.start(i)
+			counts["two at once"]++
+		}
+		f.settle(time.Duration(random.IntN(1500)) * time.Millisecond)
+	}
+	stop()
+	traffic.Wait()
+	total := 0
+	for _, p := range f.pairs {
+		total += p.sent
+	}
+	t.Logf("%d messages, %v: 0 lost, 0 twice, 0 out of order", total, counts)
+}
