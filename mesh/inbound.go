@@ -112,7 +112,7 @@ func (b *inbound) took() {
 	if len(b.in.urgent) > 0 || len(b.in.starved) > 0 || b.in.ackAt == noDeadline && len(b.in.late) > 0 {
 		b.answer(false)
 	}
-	if b.freed != nil && b.in.used < b.in.limit {
+	if b.freed != nil && b.in.free() > 0 {
 		close(b.freed)
 		b.freed = nil
 	}

@@ -242,7 +242,7 @@ func (in *intake) put(m item) {
 
 // bestEffort takes a frame of stream 0, if there is room and it makes sense.
 func (in *intake) bestEffort(wall time.Time, f codec.Raw) {
-	if in.used >= in.limit || in.paused || f.Flags()&(codec.FlagMore|codec.FlagsUnknown|codec.FlagRequest|codec.FlagReply) != 0 {
+	if in.free() <= 0 || in.paused || f.Flags()&(codec.FlagMore|codec.FlagsUnknown|codec.FlagRequest|codec.FlagReply) != 0 {
 		in.stats.noRoom++
 		return
 	}
@@ -265,7 +265,7 @@ func (in *intake) bestEffort(wall time.Time, f codec.Raw) {
 
 // local puts a message of this node to itself into its inbox; false: there is no room.
 func (in *intake) local(wall time.Time, to string, data []byte, own *receipt) bool {
-	if in.used >= in.limit {
+	if in.free() <= 0 {
 		return false
 	}
 	cost := len(data) + messageCost
@@ -277,9 +277,19 @@ func (in *intake) local(wall time.Time, to string, data []byte, own *receipt) bo
 	return true
 }
 
+// free is the room that is left. The one message that may be larger than the inbox does not count until it is complete:
+// small ones pass beside it.
+func (in *intake) free() int {
+	free := in.limit - in.used
+	if in.overrun != nil {
+		free += len(in.overrun.half)
+	}
+	return free
+}
+
 // hasRoom tells whether a frame of r can be taken: always below the limit, and beyond it for one message at a time
 // that could never complete otherwise.
-func (in *intake) hasRoom(r *receiver) bool { return in.used < in.limit || in.mayOverrun(r) }
+func (in *intake) hasRoom(r *receiver) bool { return in.free() > 0 || in.mayOverrun(r) }
 
 func (in *intake) mayOverrun(r *receiver) bool {
 	if len(r.half) == 0 || in.inbox.len() > 0 || in.overrun != nil && in.overrun != r {
@@ -418,7 +428,7 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 // roomy tells whether there is enough room in the inbox to let those go on who had to wait for it, or one of them may go
 // on beyond it.
 func (in *intake) roomy() bool {
-	return !in.paused && (in.limit-in.used >= min(wakeRoom, in.limit/2) || in.inbox.len() == 0 && (in.overrun == nil || in.overrun.starved))
+	return !in.paused && (in.free() >= min(wakeRoom, in.limit/2) || in.inbox.len() == 0 && (in.overrun == nil || in.overrun.starved))
 }
 
 // setWindow changes what r's sender may send.
@@ -442,9 +452,9 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 		}
 		own := r.window + r.messages*messageCost
 		line := min(in.outbox/2/in.active, (in.outbox/2-in.granted+r.window)/2, r.appetite)
-		room := min((in.limit-in.used)/in.active, (in.limit-in.used-in.promised+own)/2)
+		room := min(in.free()/in.active, (in.free()-in.promised+own)/2)
 		window = max(window, min(line, room/2))
-		if window <= 0 && in.used < in.limit {
+		if window <= 0 && in.free() > 0 {
 			window = 1
 		}
 		if window < minGrant && in.mayOverrun(r) {
