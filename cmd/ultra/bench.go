@@ -173,16 +173,13 @@ type benchSide struct {
 }
 
 func (b *bencher) openSides() error {
-	way := meshWay{hostname: b.hostname, secret: mesh.NewSecret(), profile: b.relayProfile}
-	if b.hostname != "" {
-		way.prefix = visitorName() + "-" // others may be there
+	ours := meshSide{hostname: b.hostname, secret: mesh.NewSecret(), profile: b.relayProfile}
+	base := ours
+	base.profile = ""
+	if b.hostname != "" { // others may be there
+		ours.prefix, base.prefix = visitorName()+"-", visitorName()+"-"
 	}
-	b.ours = load.NewSide(way.open)
-	way.profile = ""
-	if way.prefix != "" {
-		way.prefix += "b-"
-	}
-	b.base = load.NewSide(way.open)
+	b.ours, b.base = load.NewSide(ours.open), load.NewSide(base.open)
 	for _, name := range b.against {
 		if name == againstSplice {
 			b.others = append(b.others, benchSide{name, load.NewSide(openSplice)})

@@ -24,109 +24,116 @@ func benchRelay(config load.PeerConfig) (addr string, stop func(), err error) {
 	return node.Addr().String(), func() { node.Close() }, nil
 }
 
-// meshWay opens the way through a relay: one of its own, or that at hostname.
-type meshWay struct {
+// meshSide opens ways through a relay: one of its own, or that at hostname.
+type meshSide struct {
 	hostname string
 	prefix   string // of the clients' names
 	secret   []byte // of a relay of its own, if a workload wants one
 	profile  string // file for the CPU profile of a relay of its own; "": none
-
-	nodes map[string]*mesh.Node
-	cfg   mesh.Config // of all clients
 }
 
 // open is for load.NewSide.
-func (b meshWay) open(ctx context.Context, w load.Work) (*load.Way, error) {
+func (side meshSide) open(ctx context.Context, w load.Work) (*load.Way, error) {
 	way := &load.Way{}
-	b.nodes = make(map[string]*mesh.Node)
+	c := &meshClients{addr: side.hostname, prefix: side.prefix, nodes: make(map[string]*mesh.Node)}
 	if w.Secret {
-		b.cfg.Secret = b.secret
+		c.cfg.Secret = side.secret
 	}
 	if w.Plain {
-		b.cfg.Transforms = []codec.Transform{}
+		c.cfg.Transforms = []codec.Transform{}
 	}
 	if w.Counted {
 		network := new(countedNetwork)
-		b.cfg.Network, way.Wire = network, network.Total
+		c.cfg.Network, way.Wire = network, network.Total
 	}
-	peer := func() {}
-	if b.hostname == "" {
-		p, err := startBenchPeer(peerRelay, load.PeerConfig{Secret: b.cfg.Secret, Profile: b.profile})
-		if err != nil {
-			return nil, err
-		}
-		b.hostname, way.Usage, peer = p.Addr, p.Usage, p.Close
-	} else {
+	if side.hostname != "" {
 		if w.Secret || w.Links > 0 {
 			return nil, load.ErrSkip // that relay has no secret that we know, and does not tell what it uses
 		}
 		bounded, cancel := context.WithTimeout(ctx, benchDialTime)
 		defer cancel()
 		ctx = bounded
-	}
-	way.Close = func() {
-		for _, node := range b.nodes {
-			node.Close()
+	} else {
+		peer, err := startBenchPeer(peerRelay, load.PeerConfig{Secret: c.cfg.Secret, Profile: side.profile})
+		if err != nil {
+			return nil, err
 		}
-		peer()
+		c.addr, c.peer, way.Usage = peer.Addr, peer, peer.Usage
 	}
-	if err := b.fill(ctx, way, w); err != nil {
-		way.Close()
+	way.Link, way.Settle, way.Close = c.link, c.settle, c.close
+	if err := c.fill(ctx, way, w); err != nil {
+		c.close()
 		return nil, err
 	}
 	return way, nil
+}
+
+// meshClients are the clients of one way.
+type meshClients struct {
+	addr   string     // of the relay
+	peer   *load.Peer // the relay, if it is our own
+	prefix string
+	cfg    mesh.Config // of all
+	nodes  map[string]*mesh.Node
+}
+
+func (c *meshClients) close() {
+	for _, node := range c.nodes {
+		node.Close()
+	}
+	if c.peer != nil {
+		c.peer.Close()
+	}
 }
 
 // benchDialTime is how long a relay at --hostname is dialled, by all clients together.
 const benchDialTime = 5 * time.Second
 
 // fill dials the clients and puts their outlets and inlets into the way.
-func (b meshWay) fill(ctx context.Context, way *load.Way, w load.Work) error {
-	way.Link = b.link
-	way.Settle = b.settle
-	receiver := func(i int) string { return fmt.Sprintf("%sr%d", b.prefix, i) }
+func (c *meshClients) fill(ctx context.Context, way *load.Way, w load.Work) error {
+	receiver := func(i int) string { return fmt.Sprintf("%sr%d", c.prefix, i) }
 	sources := make([]int, w.Receivers)
 	for i := range w.Receivers {
-		if err := b.dial(ctx, receiver(i)); err != nil {
+		if err := c.dial(ctx, receiver(i)); err != nil {
 			return err
 		}
 	}
 	for _, i := range w.Streams() {
-		name := fmt.Sprintf("%ss%d", b.prefix, i)
-		if err := b.dial(ctx, name); err != nil {
+		name := fmt.Sprintf("%ss%d", c.prefix, i)
+		if err := c.dial(ctx, name); err != nil {
 			return err
 		}
 		var outs []load.Outlet
 		for _, target := range w.Targets(i) {
-			outs = append(outs, meshOutlet{b.nodes[name], receiver(target)})
+			outs = append(outs, meshOutlet{c.nodes[name], receiver(target)})
 			sources[target]++
 		}
 		way.Outs = append(way.Outs, outs)
 	}
 	if w.Asks > 0 {
-		name := b.prefix + "a"
-		if err := b.dial(ctx, name); err != nil {
+		name := c.prefix + "a"
+		if err := c.dial(ctx, name); err != nil {
 			return err
 		}
-		way.Asker = meshCallers{b.nodes[name], receiver(0), w.Handled}
+		way.Asker = meshCallers{c.nodes[name], receiver(0), w.Handled}
 		if w.Window {
-			way.Asker = meshWindow{b.nodes[name], receiver(0)}
+			way.Asker = meshWindow{c.nodes[name], receiver(0)}
 		}
 		callers, _ := w.Callers()
 		sources[0] += callers
 	}
 	for i := range w.Receivers {
-		var in load.Inlet = meshInlet{b.nodes[receiver(i)]}
+		var in load.Inlet = meshInlet{c.nodes[receiver(i)]}
 		switch {
 		case i == 0 && w.Handled:
-			in = newHandledInlet(b.nodes[receiver(i)])
+			in = newHandledInlet(c.nodes[receiver(i)])
 		case i == 0 && w.Window:
-			in = answeringInlet{b.nodes[receiver(i)], b.prefix + "a"}
+			in = answeringInlet{c.nodes[receiver(i)], c.prefix + "a"}
 		}
 		way.Ins = append(way.Ins, load.In{Inlet: in, Sources: sources[i]})
 	}
-	for _, node := range b.nodes {
-		for name := range b.nodes {
+	for _, node := range c.nodes {
+		for name := range c.nodes {
 			if err := node.WaitFor(ctx, name); err != nil {
 				return err
 			}
@@ -135,26 +142,26 @@ func (b meshWay) fill(ctx context.Context, way *load.Way, w load.Work) error {
 	return nil
 }
 
-func (b meshWay) dial(ctx context.Context, name string) error {
-	cfg := b.cfg
+func (c *meshClients) dial(ctx context.Context, name string) error {
+	cfg := c.cfg
 	cfg.Name = name
-	node, err := mesh.Dial(ctx, b.hostname, cfg)
+	node, err := mesh.Dial(ctx, c.addr, cfg)
 	if errors.Is(err, mesh.ErrNoRelay) {
-		return fmt.Errorf("no mesh answers at %s%s; start \"ultra serve\" there, or mend the address", b.hostname, systemReason(err))
+		return fmt.Errorf("no mesh answers at %s%s; start \"ultra serve\" there, or mend the address", c.addr, systemReason(err))
 	}
 	if err != nil {
 		return classify(err)
 	}
-	b.nodes[name] = node
+	c.nodes[name] = node
 	return nil
 }
 
 // link opens an idle link. A visitor is no different to the relay but for not being listed: so the rosters of thousands of
 // nodes in this one process do not grow with their square.
-func (b meshWay) link(ctx context.Context, i int) (io.Closer, error) {
-	cfg := b.cfg
-	cfg.Name, cfg.Visitor = fmt.Sprintf("%sl%d", b.prefix, i), true
-	node, err := mesh.Dial(ctx, b.hostname, cfg)
+func (c *meshClients) link(ctx context.Context, i int) (io.Closer, error) {
+	cfg := c.cfg
+	cfg.Name, cfg.Visitor = fmt.Sprintf("%sl%d", c.prefix, i), true
+	node, err := mesh.Dial(ctx, c.addr, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +169,8 @@ func (b meshWay) link(ctx context.Context, i int) (io.Closer, error) {
 }
 
 // settle waits until everything is acknowledged, and fails if something was given up.
-func (b meshWay) settle(ctx context.Context) error {
-	for _, node := range b.nodes {
+func (c *meshClients) settle(ctx context.Context) error {
+	for _, node := range c.nodes {
 		if err := node.Flush(ctx); err != nil {
 			return err
 		}
