@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"math/bits"
 	"sort"
 
 	"ultrasockets/codec"
@@ -33,6 +34,7 @@ type standing struct {
 	orphan       bool // it had a relay and lost it; else it is a newcomer
 	resigned     bool // it gave way to a better relay and has not linked since
 	settled      bool // a newcomer has looked for a relay long enough
+	relayLives   bool // gossip knows a living relay that others are linked to
 	tried        bool // an orphan has dialled its relay again, in vain
 	best         bool // no better candidate is known that might be alive
 	electorate   int  // nodes in the last roster without the relay, this one included
@@ -50,7 +52,8 @@ func (s standing) promote() (reason string, ok bool) {
 	case !s.orphan && s.server && !s.resigned:
 		return "configured as server", true
 	case !s.orphan:
-		return "no relay found", s.settled && s.best
+		// A node that alone cannot reach the relay waits: as a relay it would draw others away from the mesh.
+		return "no relay found", s.settled && s.best && !s.relayLives
 	case !s.tried:
 		return "", false
 	case s.votes >= 2 && 2*s.votes > s.electorate:
@@ -68,6 +71,10 @@ func (s standing) promote() (reason string, ok bool) {
 func confirmed(lastRoster, back, linked int) bool {
 	return linked >= 1 && 2*(back+1) > lastRoster
 }
+
+// founded is the term of a relay that never knew another, by how many nodes it has linked: so where two meshes meet that
+// grew apart, a few newcomers do not depose the relay of many.
+func founded(linked int) uint32 { return uint32(bits.Len(uint(linked))) }
 
 // candidate is a node that may become the relay.
 type candidate struct {

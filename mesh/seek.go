@@ -186,13 +186,26 @@ func (s *seek) want(kind targetKind, addrs []string) {
 // mayAsk tells whether it is time to ask a candidate: an orphan first dials its relay again.
 func (s *seek) mayAsk() bool { return !s.orphan || s.relayTried() }
 
-// relayTried tells whether the lost relay was dialled again in vain, or said itself that it goes.
+// relayTried tells whether the lost relay was dialled again in vain; or, if it said that it goes, the relay that it named.
+// Until then nobody is asked to become the relay, and nobody becomes it.
 func (s *seek) relayTried() bool {
-	if s.u.lostForGood || len(s.u.lostAddrs) == 0 || s.elapsed() > relayRetry {
+	if s.elapsed() > relayRetry {
 		return true
 	}
-	t := s.targets[s.u.lostAddrs[0]]
-	return t != nil && t.tried
+	u := s.u
+	where := [][]string{u.lostAddrs}
+	if u.lostForGood {
+		where = u.referrals
+	}
+	for _, addrs := range where {
+		if addrs = u.notOwn(addrs); len(addrs) == 0 {
+			continue
+		}
+		if t := s.targets[addrs[0]]; t == nil || !t.tried {
+			return false
+		}
+	}
+	return true
 }
 
 // bestCandidate is the first in rank that has not failed lately; self tells that it is this node.
@@ -219,6 +232,9 @@ func (s *seek) standing() standing {
 	_, st.best = s.bestCandidate(nodes)
 	if !s.orphan {
 		st.settled = s.settled()
+		st.relayLives = slices.ContainsFunc(nodes, func(n discovery.Node) bool {
+			return n.Meta.Relay && n.Meta.Term > 0 && n.State == discovery.Alive
+		})
 		return st
 	}
 	st.tried = s.relayTried()

@@ -52,6 +52,7 @@ type uplink struct {
 	lostAddrs    []string      // where it was
 	lostForGood  bool          // it said so: no use to dial it again
 	lostShutdown bool          // it said that the mesh needs another
+	founder      bool          // its reign is the first of its mesh
 	lastRoster   []codec.Entry // as of the last relay
 	referrals    [][]string    // where others say the relay is, newest first
 	lastDialled  []string      // addresses of the target that led to the link
@@ -246,9 +247,8 @@ func (u *uplink) reign(why string) (relay.Port, error) {
 				expected = append(expected, e)
 			}
 		}
-	} else {
-		u.lastRoster = nil
 	}
+	u.founder = u.maxTerm == 0 && len(u.lastRoster) == 0
 	u.n.term.Store(0)
 	if u.lost == "" && len(u.set.Seeds) > 0 && u.set.Role == RoleAuto {
 		text := fmt.Sprintf("no seed answers (%s), so this node is alone for now; it tries on: check addresses, ports and firewalls", strings.Join(u.set.Seeds, ", "))
@@ -261,15 +261,16 @@ func (u *uplink) reign(why string) (relay.Port, error) {
 	return port, nil
 }
 
-// confirm gives the reign a term of its own once enough of the mesh has come.
+// confirm gives the reign a term of its own once enough of the mesh has come; the term of a founder grows with its mesh.
 func (u *uplink) confirm() {
-	if u.n.term.Load() > 0 {
+	own := u.n.term.Load()
+	if own > 0 && !u.founder {
 		return
 	}
 	last := electorate(u.lastRoster)
 	back, linked := 0, 0
-	for _, e := range u.n.view.entries() {
-		if _, here := u.n.view.lookup(e.Name); !here || e.Instance == u.hello.Instance {
+	for _, e := range u.n.view.here() {
+		if e.Instance == u.hello.Instance {
 			continue
 		}
 		linked++
@@ -277,16 +278,26 @@ func (u *uplink) confirm() {
 			back++
 		}
 	}
-	if !confirmed(len(last), back, linked) {
+	term := founded(linked)
+	if !u.founder {
+		if !confirmed(len(last), back, linked) {
+			return
+		}
+		for _, n := range u.nodes() {
+			u.maxTerm = max(u.maxTerm, n.Meta.Term) // that of a founder may have grown since this node linked to it
+		}
+		term = u.maxTerm + 1
+	}
+	if term <= own {
 		return
 	}
-	u.maxTerm++
-	u.hello.Term = u.maxTerm
-	u.n.term.Store(u.maxTerm)
-	u.hub.SetTerm(u.maxTerm)
-	u.set.log.Info("reign confirmed", "term", u.maxTerm)
+	u.maxTerm = term
+	u.hello.Term = term
+	u.n.term.Store(term)
+	u.hub.SetTerm(term)
+	u.set.log.Info("reign confirmed", "term", term)
 	if u.disc != nil {
-		u.disc.SetMeta(u.meta(true, u.maxTerm))
+		u.disc.SetMeta(u.meta(true, term))
 	}
 }
 

@@ -18,6 +18,7 @@ type view struct {
 	relay    string
 	self     string
 	linked   bool
+	fresh    bool          // the roster of this relay has come
 	staging  []codec.Entry // parts of a roster that is not complete yet
 	changed  chan struct{} // closed at the next change
 	deadline time.Duration // when those expected count as lost; noDeadline: nobody is
@@ -73,7 +74,7 @@ func (v *view) expected(name string) bool {
 func (v *view) setRelay(name string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.relay, v.linked = name, name != ""
+	v.relay, v.linked, v.fresh = name, name != "", false
 	v.staging = nil
 	v.notify()
 }
@@ -93,6 +94,19 @@ func (v *view) entries() []codec.Entry {
 		out = append(out, l.Entry)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// here are the nodes that the relay of now lists, in no order: none before its roster has come, for those of the relay
+// before it do not count.
+func (v *view) here() (out []codec.Entry) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, l := range v.nodes {
+		if v.fresh && !l.expected {
+			out = append(out, l.Entry)
+		}
+	}
 	return out
 }
 
@@ -119,11 +133,12 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// wait gives a channel that is closed at the next change, and tells whether ok holds now.
+// wait gives a channel that is closed at the next change, and tells whether ok holds now. linked: there is a relay, and
+// its roster has come.
 func (v *view) wait(ok func(nodes map[string]listed, linked bool) bool) (<-chan struct{}, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.changed, ok(v.nodes, v.linked)
+	return v.changed, ok(v.nodes, v.linked && v.fresh)
 }
 
 // roster takes one part of a roster; the last part puts it into force.
@@ -143,7 +158,7 @@ func (v *view) roster(now time.Duration, flags codec.Flags, r codec.Roster) []ch
 		here[e.Name] = true
 		out = v.enter(out, e)
 	}
-	v.staging = nil
+	v.staging, v.fresh = nil, true
 	for name, l := range v.nodes {
 		if !here[name] && !l.expected {
 			l.expected = true
