@@ -181,7 +181,7 @@ func TestDialThroughPartition(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dial := func() (error, time.Duration) {
+		dial := func() (time.Duration, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			began := time.Now()
@@ -189,18 +189,18 @@ func TestDialThroughPartition(t *testing.T) {
 			if err == nil {
 				c.Close()
 			}
-			return err, time.Since(began)
+			return time.Since(began), err
 		}
 		n.change(func(c *conditions) { c.groups = map[string]int{"a": 1} })
-		if err, d := dial(); err == nil || d != 2*time.Second {
+		if d, err := dial(); err == nil || d != 2*time.Second {
 			t.Errorf("through a partition: %v after %v", err, d)
 		}
 		l.Close()
-		if err, d := dial(); err == nil || d != 2*time.Second {
+		if d, err := dial(); err == nil || d != 2*time.Second {
 			t.Errorf("to a dead node through a partition: %v after %v", err, d)
 		}
 		n.change(func(c *conditions) { c.groups = nil })
-		if err, d := dial(); err == nil || d != 0 {
+		if d, err := dial(); err == nil || d != 0 {
 			t.Errorf("to a dead node: %v after %v", err, d)
 		}
 	})

@@ -19,7 +19,9 @@ func (m *Mesh) Impostor(name string) (stop func()) {
 	var running sync.WaitGroup
 	running.Go(func() {
 		for ctx.Err() == nil {
-			n, err := mesh.Join(ctx, m.Config(name))
+			cfg := m.Config(name)
+			cfg.Listen = "" // the other has that port
+			n, err := mesh.Join(ctx, cfg)
 			if err == nil {
 				for range n.Messages(ctx) {
 				}

@@ -57,7 +57,8 @@ type Mesh struct {
 	impostors []func()        // that stop them
 }
 
-// New starts a node for each name and waits until all see each other. The first one is the relay at the start.
+// New starts a node for each name and waits until all see each other. The first one is the relay at the start. Without
+// names, the programs under test are the mesh.
 func New(t testing.TB, names ...string) *Mesh {
 	t.Helper()
 	return NewWith(t, nil, names...)
@@ -79,14 +80,17 @@ func NewInMemory(t testing.TB, adapt func(*mesh.Config), names ...string) *Mesh 
 
 func newMesh(t testing.TB, inMemory bool, adapt func(*mesh.Config), names []string) *Mesh {
 	t.Helper()
-	if len(names) == 0 || len(slices.Compact(slices.Sorted(slices.Values(names)))) != len(names) {
-		t.Fatalf("meshtest: give at least one name, and each once: %q", names)
+	if len(slices.Compact(slices.Sorted(slices.Values(names)))) != len(names) {
+		t.Fatalf("meshtest: give each name once: %q", names)
 	}
 	m := &Mesh{
 		t: t, name: fmt.Sprintf("test-%08x", rand.Uint32()), net: newNetwork(inMemory), adapt: adapt,
 		nodes: make(map[string]*mesh.Node), light: make(map[string]bool),
 	}
 	t.Cleanup(m.close)
+	if len(names) == 0 {
+		return m
+	}
 	m.Start(names[0])
 	var starts sync.WaitGroup
 	for _, name := range names[1:] {
@@ -100,16 +104,20 @@ func newMesh(t testing.TB, inMemory bool, adapt func(*mesh.Config), names []stri
 	return m
 }
 
-// Config is what a program under test needs to Join or Dial the mesh itself under that name.
+// Config is what a program under test needs to Join or Dial the mesh itself under that name. Its seeds are the nodes that
+// the Mesh runs; if there are none, those that programs under test run.
 func (m *Mesh) Config(name string) mesh.Config {
 	host := m.net.host(name)
+	cfg := mesh.Config{Name: name, Mesh: m.name, Bind: "127.0.0.1", NoMDNS: true, Network: host, Clock: host.clock}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	cfg := mesh.Config{Name: name, Mesh: m.name, Bind: "127.0.0.1", NoMDNS: true, Network: host, Clock: host.clock}
 	for _, other := range slices.Sorted(maps.Keys(m.nodes)) {
 		if !m.light[other] {
 			cfg.Seeds = append(cfg.Seeds, m.nodes[other].Addr().String())
 		}
+	}
+	if len(m.nodes) == 0 {
+		cfg.Seeds = m.net.addrs(name)
 	}
 	if m.adapt != nil {
 		m.adapt(&cfg)

@@ -185,6 +185,20 @@ func (n *network) listens(name string) bool {
 	return false
 }
 
+// addrs are where the nodes of other names listen, at most 64, as many as may be seeds.
+func (n *network) addrs(but string) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var list []string
+	for _, l := range n.listeners {
+		if l.host.name != but {
+			list = append(list, l.addr.String())
+		}
+	}
+	slices.Sort(list)
+	return list[:min(len(list), 64)]
+}
+
 // owner is whose address that is; nil: nobody's in this mesh.
 func (n *network) owner(network, addr string) *host {
 	n.mu.Lock()
