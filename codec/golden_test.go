@@ -52,6 +52,8 @@ var goldens = []golden{
 		Stream: 0xc0ffee01, Seq: 4, Payload: append([]byte("ABCDEFGH"), value("ping")...)}, nil},
 	{"data-reply", `its reply "pong"`, Frame{Kind: KindData, Flags: FlagReply, To: "board", From: "hub",
 		Stream: 0xbeef, Seq: 1, Payload: append([]byte("ABCDEFGH\x00"), value("pong")...)}, nil},
+	{"data-several", `"a" and 1 share a frame`, Frame{Kind: KindData, Flags: FlagSeveral, To: "hub", From: "board",
+		Stream: 0xc0ffee01, Seq: 7, Payload: append(append([]byte{0, 2}, value("a")...), append([]byte{0, 1}, value(1)...)...)}, nil},
 	{"data-snappy", "an array of 300 zeros, packed by the receiver's first transform, snappy", Frame{Kind: KindData, Packing: 1,
 		To: "hub", From: "board", Stream: 0xc0ffee01, Seq: 5, Payload: snapped(value(make([]int, 300)))}, nil},
 	{"data-names", "names of two scripts and the longest length", Frame{Kind: KindData, To: "küche", From: strings.Repeat("x", MaxName),

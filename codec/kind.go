@@ -49,13 +49,17 @@ const (
 	FlagGroup                     // Data: sent to a group, whose name stands before the item
 	FlagRequest                   // Data: a request, whose 8 bytes stand before the item
 	FlagReply                     // Data: a reply, with the 8 bytes of its request before the item
+	FlagSeveral                   // Data: the payload is several whole messages, each after its length ([SeveralLength] bytes)
 
 	// FlagsUnknown are the flags that version 1 gives no meaning. Who would consume a Data frame with one of
 	// them sends an Unreachable ([Unsupported]) instead.
-	FlagsUnknown Flags = 0xC0
+	FlagsUnknown Flags = 0x80
 )
 
-var flagNames = [...]string{"first", "more", "ack-now", "group", "request", "reply"}
+// SeveralLength is how many bytes before each message of a frame with [FlagSeveral] say how long it is, big-endian.
+const SeveralLength = 2
+
+var flagNames = [...]string{"first", "more", "ack-now", "group", "request", "reply", "several"}
 
 // String returns the names of the flags that are set, joined by "+"; "none" when there are none.
 func (f Flags) String() string {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"encoding/binary"
 	"time"
 
 	"ultrasockets/codec"
@@ -18,6 +19,7 @@ const (
 	firstGrant    = 16 << 10             // the first window of a stream, in bytes; the next ones may double
 	minGrant      = 2048                 // a message larger than the inbox is granted to its end when its window is smaller than this
 	wakeRoom      = 8 << 10              // those that wait for room in the inbox go on when there is so much
+	copyTogether  = 1024                 // small messages of one frame are copied into pieces of memory of this size
 	oversizeGrant = 4 * codec.MaxPayload // step in which a message larger than the inbox is granted to its end
 )
 
@@ -151,6 +153,9 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 	if f.Packing() != 0 {
 		in.scratch = payload[:0]
 	}
+	if f.Flags()&codec.FlagSeveral != 0 {
+		return in.acceptSeveral(r, wall, f.Flags(), payload)
+	}
 	if len(r.half)+len(payload) > in.maxMessage {
 		return codec.TooLarge
 	}
@@ -179,13 +184,69 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 	in.dropHalf(r)
 	in.setWindow(r, r.window, max(0, r.messages-1))
 	r.expected++
-	n := r.complete(f.Flags()&codec.FlagAckNow != 0)
-	m.r, m.n, m.Time, m.cost = r, n, wall, len(data)+messageCost
+	in.complete(r, wall, f.Flags(), m, len(data), r.expected)
+	r.ackSoon(f.Flags())
+	return 0
+}
+
+// acceptSeveral takes a frame of several whole messages, all of them or none.
+func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, payload []byte) codec.UnreachableReason {
+	if flags&codec.FlagMore != 0 || len(r.half) > 0 || len(payload) == 0 {
+		return codec.Unsupported
+	}
+	count := 0
+	for rest := payload; len(rest) > 0; count++ {
+		data, after, ok := cutSeveral(rest)
+		if _, sound := in.parse(r, flags, data); !ok || !sound {
+			return codec.Unsupported
+		}
+		if len(data) > in.maxMessage {
+			return codec.TooLarge
+		}
+		rest = after
+	}
+	in.setWindow(r, max(0, r.window-r.overhead-len(payload)), max(0, r.messages-count))
+	var room []byte // the application's from here on, a few messages together
+	for rest := payload; len(rest) > 0; {
+		data, after, _ := cutSeveral(rest)
+		if cap(room)-len(room) < len(data) {
+			room = make([]byte, 0, max(len(data), min(len(rest), copyTogether)))
+		}
+		room = append(room, data...)
+		own := room[len(room)-len(data) : len(room) : len(room)]
+		m, _ := in.parse(r, flags, own)
+		rest = after
+		if len(rest) > 0 {
+			// Who waits for a message to be taken waits for the last of its frame.
+			in.complete(r, wall, flags&^codec.FlagAckNow, m, len(own), r.expected)
+			continue
+		}
+		r.expected++
+		in.complete(r, wall, flags, m, len(own), r.expected)
+	}
+	r.ackSoon(flags)
+	return 0
+}
+
+// cutSeveral cuts the first message off several.
+func cutSeveral(b []byte) (data, rest []byte, ok bool) {
+	if len(b) < codec.SeveralLength {
+		return nil, nil, false
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if b = b[codec.SeveralLength:]; n > len(b) {
+		return nil, nil, false
+	}
+	return b[:n], b[n:], true
+}
+
+// complete takes a whole message of r; size is that of all its bytes. When the application has taken it, r has taken all
+// frames before end.
+func (in *intake) complete(r *receiver, wall time.Time, flags codec.Flags, m item, size int, end uint32) {
+	m.r, m.n, m.Time, m.cost = r, r.complete(end, flags&codec.FlagAckNow != 0), wall, size+messageCost
 	in.used += m.cost
 	in.stats.messages++
-	r.ackSoon(f.Flags())
-	in.dispatch(m, f.Flags())
-	return 0
+	in.dispatch(m, flags)
 }
 
 const prefixFlags = codec.FlagGroup | codec.FlagRequest | codec.FlagReply
@@ -242,7 +303,7 @@ func (in *intake) put(m item) {
 
 // bestEffort takes a frame of stream 0, if there is room and it makes sense.
 func (in *intake) bestEffort(wall time.Time, f codec.Raw) {
-	if in.free() <= 0 || in.paused || f.Flags()&(codec.FlagMore|codec.FlagsUnknown|codec.FlagRequest|codec.FlagReply) != 0 {
+	if in.free() <= 0 || in.paused || f.Flags()&(codec.FlagMore|codec.FlagSeveral|codec.FlagsUnknown|codec.FlagRequest|codec.FlagReply) != 0 {
 		in.stats.noRoom++
 		return
 	}

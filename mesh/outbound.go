@@ -124,6 +124,7 @@ func (s *outStream) setPeer(mine []codec.Transform, e codec.Entry) {
 	s.packer, s.packErr = codec.NewPacker(mine, e.Transforms, e.Required)
 	if s.packErr == nil {
 		s.maxCut = s.packer.MaxPlain()
+		s.maxShare = int(min(uint64(s.maxCut), e.MaxMessage))
 	}
 }
 
@@ -181,45 +182,53 @@ func (o *outbound) link(s *outStream) relay.Port {
 	return ref.Port
 }
 
-// pump writes what the window allows. The caller holds s.mu.
+// pump writes what the window allows, if the link has nothing else to do; else once it has: until then messages gather,
+// and share frames. The caller holds s.mu.
 func (o *outbound) pump(s *outStream) {
-	port := o.link(s)
-	if port == nil || s.isBlocked {
-		return
+	if port := o.link(s); port != nil && !s.isBlocked {
+		if port.Busy() {
+			o.block(s)
+			return
+		}
+		o.pumpTo(port, s)
 	}
+}
+
+// pumpTo writes what the window allows and the link takes; the rest has its turn later. The caller holds s.mu.
+func (o *outbound) pumpTo(port relay.Port, s *outStream) {
 	buf := batches.Get().(*[]byte)
-	for {
+	defer batches.Put(buf)
+	for !s.isBlocked {
 		m := s.mark()
 		b := s.transmit(o.clock(), (*buf)[:0], writeBatch, s.pack)
 		*buf = b
 		if len(b) == 0 {
-			break
+			return
 		}
-		if !port.Write(b, false) && !o.block(s, port, b) {
-			s.unsend(m)
-			break
+		if !port.Write(b, false) {
+			// Once more when it is noted, lest room came in between unnoticed.
+			o.block(s)
+			if !port.Write(b, false) {
+				s.unsend(m)
+			}
+		} else if len(b) >= writeBatch && port.Busy() {
+			o.block(s)
 		}
 	}
-	batches.Put(buf)
 }
 
 // batches are buffers for what is handed to the link at once.
 var batches = sync.Pool{New: func() any { b := make([]byte, 0, writeBatch+codec.MaxFrame); return &b }}
 
-// block notes that the link had no room for the stream. It tries once more then, lest room came in between unnoticed.
-func (o *outbound) block(s *outStream, port relay.Port, b []byte) bool {
+// block notes that the stream goes on when the link can take more.
+func (o *outbound) block(s *outStream) {
 	s.isBlocked = true
 	o.blockedMu.Lock()
 	o.blocked = append(o.blocked, s)
 	o.blockedMu.Unlock()
-	if !port.Write(b, false) {
-		return false
-	}
-	s.isBlocked = false
-	return true
 }
 
-// writable goes on with the streams for which the link had no room, in the order in which they came.
+// writable goes on with the streams that wait for the link, in the order in which they came.
 func (o *outbound) writable() {
 	o.blockedMu.Lock()
 	list := o.blocked
@@ -228,7 +237,9 @@ func (o *outbound) writable() {
 	for _, s := range list {
 		s.mu.Lock()
 		s.isBlocked = false
-		o.pump(s)
+		if port := o.link(s); port != nil {
+			o.pumpTo(port, s)
+		}
 		o.settle(s)
 	}
 }

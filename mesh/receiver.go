@@ -54,7 +54,7 @@ type receiver struct {
 
 // waitingMessage is a complete message that the application has not taken, or has taken before an older one.
 type waitingMessage struct {
-	end    uint32 // number after its last frame
+	end    uint32 // all frames before this number are taken with it
 	ackNow bool
 	taken  bool
 }
@@ -122,8 +122,8 @@ func (r *receiver) ackSoon(flags codec.Flags) {
 }
 
 // complete notes that a whole message goes to the inbox, and gives its number.
-func (r *receiver) complete(ackNow bool) uint64 {
-	r.waiting = append(r.waiting, waitingMessage{end: r.expected, ackNow: ackNow})
+func (r *receiver) complete(end uint32, ackNow bool) uint64 {
+	r.waiting = append(r.waiting, waitingMessage{end: end, ackNow: ackNow})
 	return r.firstWaiting + uint64(len(r.waiting)) - 1
 }
 

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 //	 held, partly      sent, not        to be sent
 //	 acknowledged      acknowledged     (again)
 //
-// head is the oldest message held; ack and next are cursors on frames. A message is cut into frames, and these are
-// numbered, when it is sent for the first time: cut is the number after the last one given.
+// head is the oldest message held; ack and next are cursors on frames. A message is cut into frames, or put into one
+// with others, when it is sent for the first time; then these are numbered: cut is the number after the last one given.
 
 const (
 	probeFirst  = time.Second            // a sender that hears nothing asks after this time …
@@ -26,6 +27,7 @@ const (
 	idleWindow  = time.Second            // a window lapses when nothing was unacknowledged for so long
 	busyFirst   = 10 * time.Millisecond  // pause after the relay's outbox was full …
 	busyMax     = 50 * time.Millisecond  // … doubling up to this
+	shareSpan   = time.Second            // messages queued within so long may share a frame: it expires with the last
 	minCut      = 1024                   // a message is not cut into smaller frames than this to fit a window
 	messageCost = 96                     // what a queued message costs beside its bytes, in SendBytes and InboxBytes
 	noDeadline  = time.Duration(1 << 62) // never
@@ -39,10 +41,12 @@ type outMessage struct {
 	queued  time.Duration // when
 	receipt *receipt      // who wants to know the outcome; nil: nobody
 
-	first uint32  // number of its first frame, once cut has begun
-	cutTo int     // bytes of data that have been cut into frames
-	ends  []int32 // where each frame ends in data; nil while it is, or may become, a single frame
-	whole bool    // it is one single frame, cut
+	first  uint32  // number of its first frame, once cut has begun
+	cutTo  int     // bytes of data that have been cut into frames
+	ends   []int32 // where each frame ends in data; nil while it is, or may become, a single frame
+	whole  bool    // it is one single frame, cut, or shares one
+	shares int32   // the first of those that share a frame: how many they are; else 0
+	shared int32   // the first of those: bytes of the payload
 }
 
 func (m *outMessage) frames() int {
@@ -78,6 +82,7 @@ type sender struct {
 	overhead  int // bytes of a frame beside its payload
 	retention time.Duration
 	maxCut    int // largest payload before packing; the owner may change it
+	maxShare  int // largest payload that messages share; 0: none do; the owner may change it
 
 	// the queue
 	queue []outMessage // head first; queue[0] is message number headN
@@ -108,7 +113,9 @@ type sender struct {
 
 	taken []takenWait // acknowledged, and somebody waits until the application took them
 	given []givenUp   // given up since the owner last asked
-	stats senderStats
+
+	scratch []byte // the last payload that messages shared
+	stats   senderStats
 }
 
 type takenWait struct {
@@ -232,12 +239,20 @@ func (s *sender) fits(cost int) bool {
 }
 
 func (s *sender) frameCost(c cursor) int {
-	from, to := s.at(c.n).span(c.i)
+	m := s.at(c.n)
+	if m.shares > 0 {
+		return s.overhead + int(m.shared)
+	}
+	from, to := m.span(c.i)
 	return s.overhead + to - from
 }
 
-// cutFrame cuts the next frame off message m, if the window has room for it. It may be made smaller to fit.
+// cutFrame cuts the next frame off message m, if the window has room for it. It may be made smaller to fit, or hold the
+// messages behind m too.
 func (s *sender) cutFrame(m *outMessage) bool {
+	if m.cutTo == 0 && s.share() {
+		return true
+	}
 	rest := len(m.data) - m.cutTo
 	size := min(rest, s.maxCut)
 	if room := s.window - s.inflight - s.overhead; s.granted && minCut <= room && room < size {
@@ -258,21 +273,76 @@ func (s *sender) cutFrame(m *outMessage) bool {
 	return true
 }
 
+// share puts the next message and as many behind it as it may into one frame. False: they are not several.
+func (s *sender) share() bool {
+	limit := s.maxShare
+	most := len(s.queue) - int(s.next.n-s.headN)
+	if s.granted {
+		limit = min(limit, s.window-s.inflight-s.overhead)
+		most = min(most, s.messages-int(s.next.n-s.ack.n))
+	}
+	list := s.queue[s.next.n-s.headN:][:max(0, most)]
+	size, n := 0, 0
+	for i := range list {
+		m := &list[i]
+		size += codec.SeveralLength + len(m.data)
+		if size > limit || m.flags != list[0].flags || m.queued-list[0].queued > shareSpan {
+			size -= codec.SeveralLength + len(m.data)
+			break
+		}
+		n++
+		if m.receipt != nil && m.receipt.untilTaken {
+			break // what waits until it is taken waits for nothing behind it
+		}
+	}
+	if n < 2 || !s.fits(s.overhead+size) {
+		return false
+	}
+	for i := range list[:n] {
+		m := &list[i]
+		m.first, m.cutTo, m.whole = s.cut, len(m.data), true
+	}
+	list[0].shares, list[0].shared = int32(n), int32(size)
+	s.cut++
+	return true
+}
+
+// payload is what frame i of message m carries, before packing, and the flags that follow from it.
+func (s *sender) payload(m *outMessage, i int) ([]byte, codec.Flags) {
+	flags := m.flags
+	if m.shares == 0 {
+		from, to := m.span(i)
+		if to < len(m.data) {
+			return m.data[from:to], flags | codec.FlagMore
+		}
+		if m.ackNow {
+			flags |= codec.FlagAckNow
+		}
+		return m.data[from:to], flags
+	}
+	b := s.scratch[:0]
+	start := s.next.n - s.headN
+	for k := range s.queue[start : start+uint64(m.shares)] {
+		each := &s.queue[start+uint64(k)]
+		b = binary.BigEndian.AppendUint16(b, uint16(len(each.data)))
+		b = append(b, each.data...)
+		if each.ackNow {
+			flags |= codec.FlagAckNow
+		}
+	}
+	s.scratch = b
+	return b, flags | codec.FlagSeveral
+}
+
 // appendFrame appends the frame at next, and moves next behind it. An error is that of pack: nothing was appended.
 func (s *sender) appendFrame(dst []byte, m *outMessage, ackNow bool, pack packFunc) ([]byte, error) {
-	from, to := m.span(s.next.i)
-	payload, packing, err := pack(m.data[from:to])
+	plain, flags := s.payload(m, s.next.i)
+	payload, packing, err := pack(plain)
 	if err != nil {
 		return dst, err
 	}
-	flags := m.flags
 	if s.next.n == s.headN && s.next.i == 0 {
 		flags |= codec.FlagFirst
-	}
-	if to < len(m.data) {
-		flags |= codec.FlagMore
-	} else if m.ackNow {
-		flags |= codec.FlagAckNow
 	}
 	if ackNow {
 		flags |= codec.FlagAckNow
@@ -285,7 +355,7 @@ func (s *sender) appendFrame(dst []byte, m *outMessage, ackNow bool, pack packFu
 		s.sent = s.next.seq + 1
 	}
 	s.stats.frames++
-	s.inflight += s.overhead + to - from
+	s.inflight += s.frameCost(s.next)
 	s.next = s.after(s.next)
 	return dst, nil
 }
@@ -313,6 +383,10 @@ func (s *sender) unsend(m mark) {
 func (s *sender) after(c cursor) cursor {
 	m := s.at(c.n)
 	c.seq++
+	if m.shares > 0 {
+		c.n += uint64(m.shares)
+		return c
+	}
 	c.i++
 	if c.i == m.frames() && m.cutTo == len(m.data) {
 		c.n, c.i = c.n+1, 0
@@ -377,9 +451,8 @@ func (s *sender) onAck(now time.Duration, seq uint32, a codec.Ack) {
 // advance acknowledges all before seq.
 func (s *sender) advance(now time.Duration, seq uint32) {
 	for codec.Less(s.ack.seq, seq) {
-		from, to := s.at(s.ack.n).span(s.ack.i)
 		if codec.Less(s.ack.seq, s.next.seq) {
-			s.inflight -= s.overhead + to - from
+			s.inflight -= s.frameCost(s.ack)
 		}
 		s.ack = s.after(s.ack)
 	}
@@ -462,12 +535,14 @@ func (s *sender) onRefused(now time.Duration, seq uint32, reason error) {
 	}
 }
 
-// giveUpHead gives the oldest message up; what follows begins with flag first.
+// giveUpHead gives up the oldest message and those that share its frame; what follows begins with flag first.
 func (s *sender) giveUpHead(now time.Duration, reason error) {
-	m := &s.queue[0]
-	unsent := s.never || m.cutTo == 0 || !codec.Less(m.first, s.sent)
-	s.given = append(s.given, givenUp{reason: reason, unsent: unsent, receipt: m.receipt})
-	s.pop(now)
+	for n := max(1, s.queue[0].shares); n > 0; n-- {
+		m := &s.queue[0]
+		unsent := s.never || m.cutTo == 0 || !codec.Less(m.first, s.sent)
+		s.given = append(s.given, givenUp{reason: reason, unsent: unsent, receipt: m.receipt})
+		s.pop(now)
+	}
 	s.rewind()
 }
 
@@ -481,7 +556,10 @@ func (s *sender) expire(now time.Duration) {
 	}
 }
 
-func (s *sender) expiry() time.Duration { return max(s.queue[0].queued, s.heard) + s.retention }
+func (s *sender) expiry() time.Duration {
+	last := &s.queue[max(1, s.queue[0].shares)-1]
+	return max(last.queued, s.heard) + s.retention
+}
 
 // giveUpAll gives up everything held.
 func (s *sender) giveUpAll(now time.Duration, reason error) {

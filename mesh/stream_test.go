@@ -34,6 +34,7 @@ func newPipe(t *rapid.T, outbox, inbox int) *pipe {
 	p.s = newSender("b", "a", time.Hour, 0)
 	start := rapid.SampledFrom([]uint32{0, 1<<32 - 3, 1<<31 - 2}).Draw(t, "first number")
 	p.s.cut, p.s.sent = start, start
+	p.s.maxShare = rapid.SampledFrom([]int{0, 500, codec.MaxPayload}).Draw(t, "share")
 	p.s.rewind()
 	p.restart(inbox)
 	return p
@@ -315,6 +316,7 @@ func TestStreamExpiry(t *testing.T) {
 func FuzzIntake(f *testing.F) {
 	f.Add([]byte{0, 1, 1, 0x60}, []byte{0x18, 2, 0, 0x64})
 	f.Add([]byte{1, 3, 9, 0xf6}, []byte{0x38, 7, 5, 'b', 'o', 't', 'h'})
+	f.Add([]byte{0x41, 1, 1, 0, 1, 0x60, 0, 2, 0x61, 'a'}, []byte{0x50, 2, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 0x60})
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		in := newIntake("b", codec.MaxFrame, 64<<10, unpackPlain)
 		now := time.Duration(0)

@@ -102,6 +102,12 @@ func (c *cable) Welcome() codec.Welcome {
 	return codec.Welcome{Relay: "r", Outbox: uint32(c.star.w.outbox), Mesh: DefaultMesh}
 }
 func (c *cable) Run(relay.Handler) error     { panic("not run") }
+func (c *cable) Busy() bool {
+	if len(c.up) > 0 && !c.ended {
+		c.full = true
+	}
+	return len(c.up) > 0 && !c.ended
+}
 func (c *cable) RTT() time.Duration          { return 0 }
 func (c *cable) Addr() net.Addr              { return &net.TCPAddr{} }
 func (c *cable) Leave(context.Context) error { return nil }

@@ -150,6 +150,9 @@ func (a *Attachment) own(f codec.Raw) error {
 // Welcome implements [Port]: what the hub would tell a link.
 func (a *Attachment) Welcome() codec.Welcome { return a.welcome }
 
+// Busy implements [Port]: what is written here is routed at once.
+func (a *Attachment) Busy() bool { return false }
+
 // RTT is 0: nothing lies between.
 func (a *Attachment) RTT() time.Duration { return 0 }
 

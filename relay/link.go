@@ -290,6 +290,9 @@ func (l *Link) Write(frames []byte, control bool) bool {
 	return true
 }
 
+// Busy implements [Port].
+func (l *Link) Busy() bool { return l.out.isBusy() }
+
 // Welcome implements [Port].
 func (l *Link) Welcome() codec.Welcome { return l.welcome }
 

@@ -152,6 +152,17 @@ func (o *outbox) write(b []byte, control bool) verdict {
 	return v
 }
 
+// isBusy tells whether something waits or is being written, and makes onRoom due if so.
+func (o *outbox) isBusy() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state == idle {
+		return false
+	}
+	o.refused = true
+	return true
+}
+
 // take appends b and tells whether it marked the outbox; mu is held.
 func (o *outbox) take(b []byte) bool {
 	o.grow(len(b))

@@ -22,7 +22,7 @@ type Handler interface {
 	// the moment to write acknowledgements. It follows after every HandleFrame,
 	// also when the port ends in the middle of a batch.
 	HandleBatchEnd()
-	// HandleWritable says that there is room again after Write returned false.
+	// HandleWritable says that there is room again after Write returned false or Busy true.
 	// It must not block.
 	HandleWritable()
 }
@@ -39,6 +39,9 @@ type Port interface {
 	// write larger than the outbox is taken when the outbox is empty. After
 	// the end of the port the frames are thrown away, and the result is true.
 	Write(frames []byte, control bool) bool
+	// Busy tells whether something written before is still waiting. If so, HandleWritable will tell when the link comes
+	// round to take more: who waits for that finds more to write at once.
+	Busy() bool
 	// Welcome is what the relay said when it admitted this port. Its slices
 	// must not be changed.
 	Welcome() codec.Welcome

@@ -12,7 +12,7 @@ Exit: 0 all done, 1 refused or not reachable, 2 time was up before everything wa
 import argparse, bisect, collections, contextlib, json, os, random, select, signal, socket, struct, sys, time
 
 HELLO, WELCOME, REFUSAL, DATA, ACK, RESET, UNREACHABLE, ROSTER, UPDATE, PING, PONG, BYE = range(1, 13)
-FIRST, MORE, ACK_NOW, GROUP, REQUEST, REPLY, UNKNOWN_FLAGS = 1, 2, 4, 8, 16, 32, 0xC0
+FIRST, MORE, ACK_NOW, GROUP, REQUEST, REPLY, SEVERAL, UNKNOWN_FLAGS = 1, 2, 4, 8, 16, 32, 64, 0x80
 PIECE, MASK, MAX_MESSAGE = 16384, 0xFFFFFFFF, 64 << 20
 clock, as_json = time.monotonic, lambda v: json.dumps(v, ensure_ascii=False, default=bytes.hex, skipkeys=True)
 
@@ -219,6 +219,17 @@ class Out:
                 self.single = False
                 self.move(0)
 
+def split(b):
+    """the messages that share a payload; None: they do not fill it"""
+    out, at = [], 0
+    while at < len(b):
+        n = int.from_bytes(b[at:at + 2], "big")
+        if n == 0 or at + 2 + n > len(b):
+            return None
+        out.append(b[at + 2:at + 2 + n])
+        at += 2 + n
+    return out or None
+
 # ---- the receiving side of one stream (section 6) ----
 class In:
     def __init__(self, node, name):
@@ -239,7 +250,7 @@ class In:
         if f.flags & UNKNOWN_FLAGS or f.packing:
             return node.unreachable(f, 4, b"plain payloads and known flags only")
         if f.stream == 0:
-            return f.flags & MORE or self.message(f.flags, f.payload)
+            return f.flags & (MORE | SEVERAL) or self.message(f.flags, f.payload)
         first, self.last = f.flags & FIRST, clock()
         if opt.forget_after and count["received"] >= opt.forget_after and not first and not node.forgotten:
             node.forgotten, self.stream, self.half, self.ack_at = True, None, None, None
@@ -256,16 +267,23 @@ class In:
             return None
         # Q: with `first` a half message is forgotten even if q = E (its rest was given up before it was sent)
         fresh = bool(first or self.half is None)
+        bodies = split(f.payload) if f.flags & SEVERAL else []
+        if bodies is None or f.flags & SEVERAL and (f.flags & MORE or not fresh):
+            return node.unreachable(f, 4, b"several messages that are none")
         if len(f.payload) + (0 if fresh else len(self.half)) > opt.max_message:
             return node.unreachable(f, 3, b"this node takes messages of at most %d bytes" % opt.max_message)
         if not same:
             self.stream, self.w, self.m, self.used, self.touched = f.stream, 0, 0, 0, 0
         self.half = bytearray() if fresh else self.half
-        self.half += f.payload
+        self.half += b"" if bodies else f.payload
         self.expect, self.told = f.seq + 1 & MASK, None
         self.used += 24 + len(f.dst.encode()) + len(f.src.encode()) + len(f.payload)
-        self.touched += fresh
-        if not f.flags & MORE:
+        self.touched += len(bodies) or fresh
+        if bodies:
+            self.half = None
+            for body in bodies:
+                self.message(f.flags, body)
+        elif not f.flags & MORE:
             body, self.half = bytes(self.half), None
             self.message(f.flags, body)
         if f.flags & ACK_NOW or self.used * 2 >= self.w or self.touched * 2 >= self.m:
