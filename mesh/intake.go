@@ -298,7 +298,7 @@ func (in *intake) dispatch(m item, flags codec.Flags) {
 func (in *intake) put(m item) {
 	in.serial++
 	m.Serial = in.serial
-	in.inbox.push(m, !in.paused)
+	in.inbox.add(m, !in.paused)
 }
 
 // bestEffort takes a frame of stream 0, if there is room and it makes sense.
@@ -407,7 +407,7 @@ func (in *intake) next() (Message, bool) {
 	if in.inbox.ready() == 0 {
 		return Message{}, false
 	}
-	m := in.inbox.popOldest()
+	m := in.inbox.pop()
 	in.took(m)
 	return m.Message, true
 }

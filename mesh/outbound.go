@@ -436,7 +436,7 @@ func (o *outbound) flush(ctx context.Context) error {
 	for _, s := range all {
 		s.mu.Lock()
 		if s.held() > 0 {
-			s.queue[len(s.queue)-1].ackNow = true
+			s.queue.at(s.queue.len() - 1).ackNow = true
 			w := flushWait{until: s.tailN(), done: make(chan struct{})}
 			s.flushes = append(s.flushes, w)
 			waits = append(waits, w.done)

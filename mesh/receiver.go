@@ -47,7 +47,7 @@ type receiver struct {
 	refusal      codec.UnreachableReason // 0: none
 	refusedSeq   uint32
 	lastGroup    string // as of the last message to a group: saves an allocation
-	waiting      []waitingMessage
+	waiting      fifo[waitingMessage]
 	firstWaiting uint64 // number of waiting[0] since the receiver exists
 	taken        uint32
 }
@@ -95,15 +95,15 @@ func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, 
 // begin replaces the stream by another. What the old one brought and the application has not taken stays in the inbox.
 func (r *receiver) begin(stream, seq uint32) {
 	r.known, r.stream, r.expected, r.taken = true, stream, seq, seq
-	r.firstWaiting += uint64(len(r.waiting))
-	r.waiting = nil
+	r.firstWaiting += uint64(r.waiting.len())
+	r.waiting = fifo[waitingMessage]{}
 	r.resetDue, r.resetSent, r.refusal, r.refusing, r.turnedAway = false, false, 0, 0, false
 }
 
 // skipTo goes on at seq: all before was given up by the sender.
 func (r *receiver) skipTo(seq uint32) {
 	r.expected, r.refusing = seq, 0
-	if len(r.waiting) == 0 {
+	if r.waiting.len() == 0 {
 		r.taken = seq
 	}
 }
@@ -123,8 +123,8 @@ func (r *receiver) ackSoon(flags codec.Flags) {
 
 // complete notes that a whole message goes to the inbox, and gives its number.
 func (r *receiver) complete(end uint32, ackNow bool) uint64 {
-	r.waiting = append(r.waiting, waitingMessage{end: end, ackNow: ackNow})
-	return r.firstWaiting + uint64(len(r.waiting)) - 1
+	r.waiting.push(waitingMessage{end: end, ackNow: ackNow})
+	return r.firstWaiting + uint64(r.waiting.len()) - 1
 }
 
 // take notes that the application took message n, and tells whether an answer should say so at once, or soon.
@@ -132,22 +132,18 @@ func (r *receiver) take(n uint64) (now, soon bool) {
 	if n < r.firstWaiting {
 		return false, false // of a stream that was replaced
 	}
-	r.waiting[n-r.firstWaiting].taken = true
-	i := 0
-	for ; i < len(r.waiting) && r.waiting[i].taken; i++ {
-		r.taken = r.waiting[i].end
-		now = now || r.waiting[i].ackNow
+	r.waiting.at(int(n - r.firstWaiting)).taken = true
+	for r.waiting.len() > 0 && r.waiting.at(0).taken {
+		w := r.waiting.pop()
+		r.firstWaiting++
+		r.taken = w.end
+		now = now || w.ackNow
+		soon = true
 	}
-	if i == 0 {
-		return false, false
-	}
-	r.waiting = r.waiting[i:]
-	r.firstWaiting += uint64(i)
-	if len(r.waiting) == 0 {
-		r.waiting = nil
+	if soon && r.waiting.len() == 0 {
 		r.taken = r.expected // also past a message that is only half here: none ends before
 	}
-	return now, true
+	return now, soon
 }
 
 // isUrgent tells whether an answer is due at once: somebody waits for it, or half the window is used.

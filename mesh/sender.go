@@ -85,7 +85,7 @@ type sender struct {
 	maxShare  int // largest payload that messages share; 0: none do; the owner may change it
 
 	// the queue
-	queue []outMessage // head first; queue[0] is message number headN
+	queue fifo[outMessage] // the oldest is message number headN
 	headN uint64
 	bytes int    // of all in it, with messageCost
 	cut   uint32 // number after the last one given
@@ -148,22 +148,22 @@ func newSender(to, from string, retention, now time.Duration) *sender {
 // push queues a message.
 func (s *sender) push(now time.Duration, m outMessage) {
 	m.queued = now
-	if len(s.queue) == 0 {
+	if s.queue.len() == 0 {
 		if now-s.idleSince >= idleWindow {
 			s.granted = false
 		}
 		s.armProbe(now)
 	}
-	s.queue = append(s.queue, m)
+	s.queue.push(m)
 	s.bytes += len(m.data) + messageCost
 }
 
-func (s *sender) held() int { return len(s.queue) }
+func (s *sender) held() int { return s.queue.len() }
 
 // at is the message number n, which must be held.
-func (s *sender) at(n uint64) *outMessage { return &s.queue[n-s.headN] }
+func (s *sender) at(n uint64) *outMessage { return s.queue.at(int(n - s.headN)) }
 
-func (s *sender) tailN() uint64 { return s.headN + uint64(len(s.queue)) }
+func (s *sender) tailN() uint64 { return s.headN + uint64(s.queue.len()) }
 
 func (s *sender) armProbe(now time.Duration) {
 	wait := s.probeWait
@@ -220,7 +220,7 @@ func (s *sender) tick(now time.Duration, linked bool, dst []byte, pack packFunc)
 	if now >= s.holdUntil {
 		s.holdUntil = 0
 	}
-	if len(s.queue) == 0 || now < s.probeAt {
+	if s.queue.len() == 0 || now < s.probeAt {
 		return dst
 	}
 	if !linked {
@@ -276,12 +276,12 @@ func (s *sender) cutFrame(m *outMessage) bool {
 // share puts the next message and as many behind it as it may into one frame. False: they are not several.
 func (s *sender) share() bool {
 	limit := s.maxShare
-	most := len(s.queue) - int(s.next.n-s.headN)
+	most := s.queue.len() - int(s.next.n-s.headN)
 	if s.granted {
 		limit = min(limit, s.window-s.inflight-s.overhead)
 		most = min(most, s.messages-int(s.next.n-s.ack.n))
 	}
-	list := s.queue[s.next.n-s.headN:][:max(0, most)]
+	list := s.queue.all()[s.next.n-s.headN:][:max(0, most)]
 	size, n := 0, 0
 	for i := range list {
 		m := &list[i]
@@ -321,9 +321,9 @@ func (s *sender) payload(m *outMessage, i int) ([]byte, codec.Flags) {
 		return m.data[from:to], flags
 	}
 	b := s.scratch[:0]
-	start := s.next.n - s.headN
-	for k := range s.queue[start : start+uint64(m.shares)] {
-		each := &s.queue[start+uint64(k)]
+	list := s.queue.all()[s.next.n-s.headN:][:m.shares]
+	for k := range list {
+		each := &list[k]
 		b = binary.BigEndian.AppendUint16(b, uint16(len(each.data)))
 		b = append(b, each.data...)
 		if each.ackNow {
@@ -397,8 +397,8 @@ func (s *sender) after(c cursor) cursor {
 // rewind goes back to the oldest frame held. The window is one frame again.
 func (s *sender) rewind() {
 	head := cursor{n: s.headN, seq: s.cut}
-	if len(s.queue) > 0 && s.queue[0].cutTo > 0 {
-		head.seq = s.queue[0].first
+	if s.queue.len() > 0 && s.queue.at(0).cutTo > 0 {
+		head.seq = s.queue.at(0).first
 	}
 	s.ack = head
 	s.goBack()
@@ -415,7 +415,7 @@ func (s *sender) linkChanged(now time.Duration) {
 	s.holdUntil, s.busyWait = 0, 0
 	s.absent = false
 	s.probeWait = probeFirst
-	if len(s.queue) > 0 {
+	if s.queue.len() > 0 {
 		s.armProbe(now)
 	}
 }
@@ -424,7 +424,7 @@ func (s *sender) linkChanged(now time.Duration) {
 func (s *sender) setAbsent(now time.Duration) {
 	s.absent, s.paused = true, false
 	s.never = !s.known
-	if len(s.queue) > 0 {
+	if s.queue.len() > 0 {
 		s.armProbe(now)
 	}
 }
@@ -442,7 +442,7 @@ func (s *sender) onAck(now time.Duration, seq uint32, a codec.Ack) {
 	s.onTaken(a.Taken)
 	if progress {
 		s.probeWait, s.busyWait = probeFirst, 0
-		if len(s.queue) > 0 {
+		if s.queue.len() > 0 {
 			s.armProbe(now)
 		}
 	}
@@ -460,7 +460,7 @@ func (s *sender) advance(now time.Duration, seq uint32) {
 		s.next, s.inflight = s.ack, 0
 	}
 	for s.headN < s.ack.n {
-		m := &s.queue[0]
+		m := s.queue.at(0)
 		if r := m.receipt; r != nil {
 			r.arrive()
 			if r.untilTaken {
@@ -481,11 +481,10 @@ func (s *sender) onTaken(taken uint32) {
 
 // pop drops the head of the queue.
 func (s *sender) pop(now time.Duration) {
-	s.bytes -= len(s.queue[0].data) + messageCost
-	s.queue[0] = outMessage{}
-	s.queue = s.queue[1:]
+	s.bytes -= len(s.queue.at(0).data) + messageCost
+	s.queue.pop()
 	s.headN++
-	if len(s.queue) == 0 {
+	if s.queue.len() == 0 {
 		s.idleSince = now
 		s.probeAt = noDeadline
 	}
@@ -505,7 +504,7 @@ func (s *sender) onReset(now time.Duration, seq uint32, known bool) {
 		s.advance(now, seq)
 		s.goBack()
 	}
-	if len(s.queue) > 0 {
+	if s.queue.len() > 0 {
 		s.armProbe(now)
 	}
 }
@@ -530,15 +529,15 @@ func (s *sender) onRefused(now time.Duration, seq uint32, reason error) {
 	s.heard = now
 	s.advance(now, seq)
 	s.giveUpHead(now, reason)
-	if len(s.queue) > 0 {
+	if s.queue.len() > 0 {
 		s.armProbe(now)
 	}
 }
 
 // giveUpHead gives up the oldest message and those that share its frame; what follows begins with flag first.
 func (s *sender) giveUpHead(now time.Duration, reason error) {
-	for n := max(1, s.queue[0].shares); n > 0; n-- {
-		m := &s.queue[0]
+	for n := max(1, s.queue.at(0).shares); n > 0; n-- {
+		m := s.queue.at(0)
 		unsent := s.never || m.cutTo == 0 || !codec.Less(m.first, s.sent)
 		s.given = append(s.given, givenUp{reason: reason, unsent: unsent, receipt: m.receipt})
 		s.pop(now)
@@ -551,19 +550,19 @@ func (s *sender) expire(now time.Duration) {
 	if s.paused {
 		s.heard = now
 	}
-	for len(s.queue) > 0 && now >= s.expiry() {
+	for s.queue.len() > 0 && now >= s.expiry() {
 		s.giveUpHead(now, ErrExpired)
 	}
 }
 
 func (s *sender) expiry() time.Duration {
-	last := &s.queue[max(1, s.queue[0].shares)-1]
+	last := s.queue.at(int(max(1, s.queue.at(0).shares)) - 1)
 	return max(last.queued, s.heard) + s.retention
 }
 
 // giveUpAll gives up everything held.
 func (s *sender) giveUpAll(now time.Duration, reason error) {
-	for len(s.queue) > 0 {
+	for s.queue.len() > 0 {
 		s.giveUpHead(now, reason)
 	}
 	s.forgetTaken(reason)
@@ -579,7 +578,7 @@ func (s *sender) forgetTaken(reason error) {
 
 // deadline is when the owner must call again at the latest.
 func (s *sender) deadline() time.Duration {
-	if len(s.queue) == 0 {
+	if s.queue.len() == 0 {
 		return noDeadline
 	}
 	d := min(s.probeAt, s.expiry())

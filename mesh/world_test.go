@@ -101,7 +101,7 @@ func (c *cable) Write(frames []byte, control bool) bool {
 func (c *cable) Welcome() codec.Welcome {
 	return codec.Welcome{Relay: "r", Outbox: uint32(c.star.w.outbox), Mesh: DefaultMesh}
 }
-func (c *cable) Run(relay.Handler) error     { panic("not run") }
+func (c *cable) Run(relay.Handler) error { panic("not run") }
 func (c *cable) Busy() bool {
 	if len(c.up) > 0 && !c.ended {
 		c.full = true
@@ -280,7 +280,7 @@ func (w *world) look(a *actor) {
 		w.given[a][u.To] += u.Count
 		w.events["given up"] += u.Count
 	}
-	for _, m := range a.in.in.inbox.items[a.in.in.inbox.head:] {
+	for _, m := range a.in.in.inbox.all() {
 		number := binary.BigEndian.Uint64(m.Bytes())
 		l, ok := w.sent[number]
 		if !ok || l.to != a.Name() || l.from.Name() != m.From {
