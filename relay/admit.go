@@ -14,13 +14,14 @@ import (
 
 // What connections may cost before they are admitted.
 const (
-	maxPlaces   = 64                     // handshakes at a time
+	maxLobby    = 256                    // connections whose preamble is to come
+	maxPlaces   = 64                     // handshakes after it
 	maxPerAddr  = 8                      // of them from one address, loopback excepted
-	maxLobby    = 64                     // connections beyond, which are only told to wait
 	maxVotes    = 1024                   // held Hellos
+	maxLinger   = 64                     // connections that are kept open until their last words are read
+	lobbyGrace  = 25 * time.Millisecond  // a preamble that has not come by then may be late for ever
 	patience    = time.Second            // a handshake that takes longer gives its place to a newcomer
 	waitTime    = 250 * time.Millisecond // what a dialler is told to wait
-	lobbyTime   = 500 * time.Millisecond // to read a preamble and say so
 	helloTime   = 5 * time.Second        // from connecting to Welcome
 	holdTime    = 3 * time.Second        // of a held Hello
 	maxTakeover = 8                      // links of the same token that one Hello may chase away
@@ -51,59 +52,103 @@ func addrString(c net.Conn) string {
 	return ""
 }
 
-// receive takes a new connection. With a free place its handshake begins.
-// Otherwise the oldest handshake gives way if it has lasted for a second; else the
-// newcomer waits in the lobby to be told to come again, and if even that is full it is closed.
+// receive takes a new connection into the lobby, where it is to send its preamble. When the lobby is full the one that has
+// said nothing for the longest gives way. Nobody does so within the time in which an honest preamble arrives: rather than that,
+// the accept loop waits, and the kernel keeps the newcomers.
 func (h *Hub) receive(conn net.Conn) {
 	h.count.accepted.Add(1)
 	s := &shake{hub: h, raw: conn, conn: conn}
 	s.addr, s.counted = addrOf(conn)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for len(h.lobby) >= maxLobby && !h.closed {
+		oldest := h.lobby[0]
+		if wait := lobbyGrace - (h.now() - oldest.since); wait > 0 {
+			h.mu.Unlock()
+			h.sleep(wait)
+			h.mu.Lock()
+			continue
+		}
+		h.evict(oldest)
+	}
 	if h.closed {
 		conn.Close()
 		return
 	}
-	crowded := s.counted && h.perAddr[s.addr] >= maxPerAddr
-	if !crowded && len(h.places) >= maxPlaces && h.now()-h.places[0].began > patience {
-		h.count.turnAway(awayOldest)
-		h.places[0].raw.Close()
-		h.leavePlace(h.places[0])
-	}
-	switch {
-	case crowded:
-		h.count.turnAway(awayAddress)
-	case len(h.places) >= maxPlaces:
-		h.count.turnAway(awayFull)
-	default:
-		s.placed = true
-	}
-	if !s.placed && h.lobby >= maxLobby {
-		conn.Close()
-		return
-	}
-	s.began = h.now()
-	if s.placed {
-		h.places = append(h.places, s)
-		if s.counted {
-			h.perAddr[s.addr]++
-		}
-	} else {
-		s.waiting = true
-		h.lobby++
-	}
+	s.since = h.now()
+	h.lobby = append(h.lobby, s)
 	h.shakes[s] = struct{}{}
 	h.wg.Add(1)
 	go s.run()
 }
 
-// leavePlace frees a handshake's place; mu is held.
-func (h *Hub) leavePlace(s *shake) {
+// sleep waits, but not for a hub that closes.
+func (h *Hub) sleep(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-h.done:
+	}
+}
+
+// evict closes a handshake in favour of another; mu is held.
+func (h *Hub) evict(s *shake) {
+	h.count.turnAway(awayOldest)
+	s.raw.Close()
+	h.leave(s)
+}
+
+// seat gives a handshake whose preamble has come a place. If there is none, it is to be told to come again.
+func (h *Hub) seat(s *shake) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leave(s)
+	if s.counted && h.perAddr[s.addr] >= maxPerAddr {
+		h.count.turnAway(awayAddress)
+		return false
+	}
+	if len(h.places) >= maxPlaces {
+		victim := h.victim(s)
+		if victim == nil {
+			h.count.turnAway(awayFull)
+			return false
+		}
+		h.evict(victim)
+	}
+	s.placed, s.since = true, h.now()
+	h.places = append(h.places, s)
+	if s.counted {
+		h.perAddr[s.addr]++
+	}
+	return true
+}
+
+// victim is who gives way to s when all places are taken: the oldest, if it has had its time; else the oldest of
+// the address that has the most places, if that is more than that of s would have. So few hosts cannot keep the others out. mu is held.
+func (h *Hub) victim(s *shake) *shake {
+	if h.now()-h.places[0].since > patience {
+		return h.places[0]
+	}
+	var victim *shake
+	most := h.perAddr[s.addr] + 1
+	for _, o := range h.places {
+		if n := h.perAddr[o.addr]; o.counted && n > most {
+			victim, most = o, n
+		}
+	}
+	return victim
+}
+
+// leave takes a handshake out of the lobby, or frees its place; mu is held.
+func (h *Hub) leave(s *shake) {
+	same := func(o *shake) bool { return o == s }
 	if !s.placed {
+		h.lobby = slices.DeleteFunc(h.lobby, same)
 		return
 	}
 	s.placed = false
-	h.places = slices.DeleteFunc(h.places, func(o *shake) bool { return o == s })
+	h.places = slices.DeleteFunc(h.places, same)
 	if s.counted {
 		if h.perAddr[s.addr]--; h.perAddr[s.addr] == 0 {
 			delete(h.perAddr, s.addr)
@@ -115,12 +160,19 @@ func (h *Hub) leavePlace(s *shake) {
 func (h *Hub) release(s *shake) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.leavePlace(s)
+	h.leave(s)
 	h.unvote(s)
-	if s.waiting {
-		h.lobby--
-	}
 	delete(h.shakes, s)
+}
+
+// dismiss closes a connection that was told something, so that it can be read: but only so many wait for that at a time.
+func (h *Hub) dismiss(c net.Conn) {
+	if h.lingering.Add(1) <= maxLinger {
+		lingerClose(c)
+	} else {
+		_ = c.Close()
+	}
+	h.lingering.Add(-1)
 }
 
 // admit decides about a good Hello. One of the results is set: a link, a
@@ -276,7 +328,7 @@ func (h *Hub) holdVote(s *shake) (refusal *codec.Refusal, holder *peer, hold boo
 		s.voted, s.held = true, h.now()
 	}
 	_ = s.raw.SetReadDeadline(time.Now().Add(holdTime - (h.now() - s.held)))
-	h.leavePlace(s)
+	h.leave(s)
 	h.votes = append(h.votes, s)
 	h.signal()
 	return nil, nil, true

@@ -16,18 +16,16 @@ import (
 // shake is the relay's side of one handshake, run by its own goroutine off the
 // accept loop.
 //
-//	first byte -> preamble -> [Noise] -> Hello -> admitted: the link's reader
-//	    |            |                     |  ^-> refused
-//	 foreign    wait, junk,               held (a vote), then judged again
-//	            version, secret
+//	first byte -> preamble -> a place -> [Noise] -> Hello -> admitted: the link's reader
+//	    |            |           |                    |  ^-> refused
+//	 foreign   junk, version,   wait                 held (a vote), then judged again
+//	           secret
 type shake struct {
 	// static
 	hub     *Hub
 	raw     net.Conn
 	addr    addrKey
 	counted bool // by addr
-	waiting bool // in the lobby
-	began   time.Duration
 
 	// owned by the handshake
 	conn  net.Conn // raw, or the secure channel over it
@@ -37,6 +35,7 @@ type shake struct {
 
 	// guarded by Hub.mu
 	placed  bool
+	since   time.Duration // in the lobby, or at its place
 	evicted bool          // from the votes, by a newer Hello of the same instance
 	voted   bool          // it has been a vote
 	held    time.Duration // since when
@@ -47,11 +46,7 @@ var errAnswered = errors.New("answered")
 
 func (s *shake) run() {
 	defer s.hub.wg.Done()
-	d := helloTime
-	if s.waiting {
-		d = lobbyTime
-	}
-	_ = s.raw.SetDeadline(time.Now().Add(d))
+	_ = s.raw.SetDeadline(time.Now().Add(helloTime))
 	p, err := s.greet()
 	s.hub.release(s)
 	switch {
@@ -59,7 +54,7 @@ func (s *shake) run() {
 		go p.run() // on a fresh, small stack
 	case errors.Is(err, errForeign):
 	case errors.Is(err, errAnswered):
-		lingerClose(s.conn)
+		s.hub.dismiss(s.conn)
 	default:
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			s.hub.count.turnAway(awayTimeout)
@@ -67,7 +62,7 @@ func (s *shake) run() {
 			s.hub.count.turnAway(awayBroken)
 		}
 		s.hub.logf(slog.LevelDebug, "a handshake failed", "addr", addrString(s.raw), "err", err)
-		lingerClose(s.raw)
+		s.hub.dismiss(s.raw)
 	}
 }
 
@@ -158,16 +153,17 @@ func (s *shake) turnAway(status codec.Status, why awayReason) error {
 func (s *shake) answer(p codec.Preamble) error {
 	secret := len(s.hub.psks) > 0
 	switch {
-	case s.waiting:
-		a := codec.Answer{Version: codec.Version, Status: codec.StatusWait, Wait: waitTime}
-		_, err := s.raw.Write(a.Append(nil))
-		return errors.Join(errAnswered, err)
 	case p.Version != codec.Version || p.Mode > codec.ModeSecret:
 		return s.turnAway(codec.StatusVersion, awayVersion)
 	case p.Mode == codec.ModeSecret && !secret:
 		return s.turnAway(codec.StatusNoSecret, awaySecret)
 	case p.Mode == codec.ModeOpen && secret:
 		return s.turnAway(codec.StatusSecret, awaySecret)
+	}
+	if !s.hub.seat(s) {
+		a := codec.Answer{Version: codec.Version, Status: codec.StatusWait, Wait: waitTime}
+		_, err := s.raw.Write(a.Append(nil))
+		return errors.Join(errAnswered, err)
 	}
 	// The prologue is what travelled, reserved bytes and all.
 	prologue := append([]byte(nil), s.in.data()[:codec.PreambleSize]...)

@@ -242,6 +242,12 @@ func TestNotARelay(t *testing.T) {
 	}
 }
 
+func placesOf(h *Hub) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.places)
+}
+
 // TestWait lets a dialler be told to wait first.
 func TestWait(t *testing.T) {
 	h, addr, _, _ := reignOn(t, HubConfig{})
@@ -252,9 +258,12 @@ func TestWait(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		if _, err := c.Write(preamble(1, codec.ModeOpen)); err != nil {
+			t.Fatal(err)
+		}
 		idle = append(idle, c)
 	}
-	waitFor(t, h, "all places to be taken", func() bool { return h.Stats().Pending == maxPlaces })
+	waitFor(t, h, "all places to be taken", func() bool { return placesOf(h) == maxPlaces })
 	a, err := codec.ParseAnswer(talk(t, addr, preamble(1, codec.ModeOpen)))
 	if err != nil || a.Status != codec.StatusWait || a.Wait != waitTime {
 		t.Fatalf("%+v %v", a, err)

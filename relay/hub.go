@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ultrasockets/codec"
@@ -91,7 +92,8 @@ type Hub struct {
 	budget  budget
 	count   counters
 
-	clock coarse // published by the wheel
+	clock     coarse       // published by the wheel
+	lingering atomic.Int32 // connections that wait for their last words to be read
 
 	wg sync.WaitGroup // every goroutine and every Serve; added to under mu
 
@@ -111,9 +113,9 @@ type Hub struct {
 	expectEnd time.Duration
 	listeners map[net.Listener]struct{}
 	shakes    map[*shake]struct{} // handshakes and held votes
+	lobby     []*shake            // of them, those whose preamble is to come, oldest first
 	places    []*shake            // of them, those that have a place, oldest first
-	lobby     int                 // of them, those that only wait to be told to wait
-	perAddr   map[addrKey]int
+	perAddr   map[addrKey]int     // places
 	votes     []*shake
 	news      news
 	idle      chan struct{} // not nil: to be closed when no link is left

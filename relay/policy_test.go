@@ -80,39 +80,66 @@ type from struct {
 
 func (c *from) RemoteAddr() net.Addr { return c.addr }
 
-// TestPerAddress: one host can have only so many handshakes under way.
+// TestPerAddress: one host can have only so many handshakes under way, and when all places are taken, who has many gives way to who has few.
 func TestPerAddress(t *testing.T) {
 	h := NewHub(HubConfig{Mesh: "lab", Own: hello("relay")})
 	var ends []net.Conn
-	dial := func(addr string) net.Conn {
+	dial := func(addr string) (net.Conn, codec.Status) {
+		t.Helper()
 		ours, theirs := net.Pipe()
 		h.receive(&from{theirs, fakeAddr(addr)})
 		ends = append(ends, ours)
-		return ours
-	}
-	for range maxPerAddr {
-		dial("192.0.2.7:1")
-	}
-	other := dial("192.0.2.8:1")
-	late := dial("192.0.2.7:2")
-	for conn, want := range map[net.Conn]codec.Status{late: codec.StatusWait, other: codec.StatusGoOn} {
-		conn.SetDeadline(time.Now().Add(waitLimit))
-		if _, err := conn.Write(preamble(1, codec.ModeOpen)); err != nil {
+		ours.SetDeadline(time.Now().Add(waitLimit))
+		if _, err := ours.Write(preamble(1, codec.ModeOpen)); err != nil {
 			t.Fatal(err)
 		}
 		b := make([]byte, codec.PreambleSize)
-		if _, err := conn.Read(b); err != nil {
+		if _, err := ours.Read(b); err != nil {
 			t.Fatal(err)
 		}
-		if a, err := codec.ParseAnswer(b); err != nil || a.Status != want {
-			t.Fatalf("%+v %v, want %v", a, err, want)
+		a, err := codec.ParseAnswer(b)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return ours, a.Status
+	}
+	host := func(i int) string { return fmt.Sprintf("192.0.2.%d:1", i) }
+	for i := range maxPlaces {
+		want := codec.StatusGoOn
+		if i%(maxPerAddr+1) == maxPerAddr {
+			want = codec.StatusWait
+		}
+		if _, got := dial(host(1 + i/(maxPerAddr+1))); got != want {
+			t.Fatalf("%d: %v, want %v", i, got, want)
+		}
+	}
+	for placesOf(h) < maxPlaces { // the last of them by hosts with one or two
+		dial(host(100 + placesOf(h)))
+	}
+	for i := range 40 { // one each: the others have to share
+		if _, got := dial(host(200 + i)); got != codec.StatusGoOn {
+			t.Fatalf("host %d: %v", i, got)
+		}
+	}
+	h.mu.Lock()
+	most, greedy := 0, ""
+	for addr, n := range h.perAddr {
+		if n > most {
+			most, greedy = n, addr.p.Addr().String()
+		}
+	}
+	h.mu.Unlock()
+	if n := placesOf(h); n != maxPlaces || most > 3 {
+		t.Fatalf("%d places taken, %d by one host", n, most)
+	}
+	if _, got := dial(greedy + ":2"); got != codec.StatusWait { // it has as many as anybody
+		t.Fatal(got)
 	}
 	for _, c := range ends {
 		c.Close()
 	}
 	waitFor(t, h, "the end of the handshakes", func() bool { return h.Stats().Pending == 0 })
-	if len(h.perAddr) != 0 || len(h.places) != 0 || h.lobby != 0 {
+	if len(h.perAddr) != 0 || len(h.places) != 0 || len(h.lobby) != 0 {
 		t.Fatal(h.perAddr, h.places, h.lobby)
 	}
 	h.Close()

@@ -43,7 +43,7 @@ type Drops struct {
 
 // Away counts connections that never came to a Hello, by reason.
 type Away struct {
-	Full      uint64 // all places taken: told to wait, or closed
+	Full      uint64 // all places taken: told to wait
 	Oldest    uint64 // closed in favour of a newcomer
 	Address   uint64 // too many from one address
 	Timeout   uint64 // not done in five seconds

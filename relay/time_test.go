@@ -422,6 +422,8 @@ func TestOldestGivesWay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			c.Write(preamble(1, codec.ModeOpen))
+			c.Read(make([]byte, codec.PreambleSize))
 			idle = append(idle, c)
 		}
 		time.Sleep(patience + time.Millisecond)
@@ -436,6 +438,37 @@ func TestOldestGivesWay(t *testing.T) {
 		l.Close()
 		<-k.done
 		for _, c := range idle {
+			c.Close()
+		}
+	})
+}
+
+// TestLobby: when too many have not sent their preamble, who has said nothing for the longest gives way, but not before it could have.
+func TestLobby(t *testing.T) {
+	inBubble(t, HubConfig{}, func(s *star) {
+		s.run(s.hub.Reign(Reign{}))
+		var silent []net.Conn
+		begun := time.Now()
+		for range 3 * maxLobby {
+			c, err := s.pipe.dial(context.Background(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			silent = append(silent, c)
+		}
+		if d := time.Since(begun); d < 2*lobbyGrace-time.Millisecond || d > 2*lobbyGrace+time.Millisecond {
+			t.Fatalf("the third %d were taken after %v", maxLobby, d)
+		}
+		l, k := s.join("a", nil)
+		if d := time.Since(begun); d > 3*lobbyGrace {
+			t.Fatalf("it waited until %v", d)
+		}
+		if a := s.hub.Stats(); a.TurnedAway.Oldest != 2*maxLobby+1 || a.Pending > maxLobby {
+			t.Fatalf("%+v", a)
+		}
+		l.Close()
+		<-k.done
+		for _, c := range silent {
 			c.Close()
 		}
 	})
