@@ -15,8 +15,8 @@ import (
 )
 
 // Limits on one value, the same for who sends and who receives, so that what can be sent can be read. A hostile value
-// within them costs its receiver at most some 64 MiB of memory beyond its own bytes: an empty map takes one byte to send
-// and about 64 to hold.
+// within them costs its receiver at most some 200 MiB of memory beyond its own bytes, for a map of one entry takes two
+// bytes to send and about 320 to hold; one of a single frame costs at most some 3 MiB (TestWorstValues).
 const (
 	MaxDepth = 32      // arrays, maps and tags within each other
 	MaxItems = 1 << 20 // data items in the whole value; a map counts its keys and its values
@@ -79,12 +79,12 @@ func (w *valueWriter) appendPlain(dst []byte, v any) (out []byte, ok bool, err e
 	case nil:
 		dst = append(dst, cborNull)
 	case []byte:
-		dst = append(appendHead(dst, majorBytes, uint64(len(v))), v...)
+		dst = append(appendHead(slices.Grow(dst, len(v)+maxHead), majorBytes, uint64(len(v))), v...)
 	case string:
 		if !utf8.ValidString(v) {
 			return dst, true, errUTF8
 		}
-		dst = append(appendHead(dst, majorText, uint64(len(v))), v...)
+		dst = append(appendHead(slices.Grow(dst, len(v)+maxHead), majorText, uint64(len(v))), v...)
 	case bool:
 		if v {
 			dst = append(dst, cborTrue)

@@ -126,8 +126,8 @@ func (d *decoder) array(h head) (any, error) {
 }
 
 func (d *decoder) mapping(h head) (any, error) {
-	text := make(map[string]any, h.arg)
-	var mixed map[any]any // takes over at the first key that is not text
+	var text map[string]any // made at the first key, for a small map takes a hundred times its bytes
+	var mixed map[any]any   // takes over at the first key that is not text
 	for n := uint64(0); d.more(h, n); n++ {
 		key, err := d.value()
 		if err != nil {
@@ -143,6 +143,9 @@ func (d *decoder) mapping(h head) (any, error) {
 			for k, v := range text {
 				mixed[k] = v
 			}
+		}
+		if mixed == nil && text == nil {
+			text = make(map[string]any, h.arg)
 		}
 		size := 0
 		if mixed != nil {
@@ -162,6 +165,9 @@ func (d *decoder) mapping(h head) (any, error) {
 	}
 	if mixed != nil {
 		return mixed, nil
+	}
+	if text == nil {
+		text = map[string]any{}
 	}
 	return text, nil
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -138,9 +139,13 @@ func heap() int64 {
 
 // TestFlood: one member sends as fast as it can.
 func TestFlood(t *testing.T) {
-	for _, name := range []string{"to one that reads", "to one that does not read", "to nobody", "to everybody", "pings", "updates"} {
+	for _, name := range []string{"to one that reads", "with a limit", "to one that does not read", "to nobody", "to everybody", "pings", "updates"} {
 		t.Run(name, func(t *testing.T) {
-			h, addr := hubOn(t, HubConfig{})
+			var cfg HubConfig
+			if name == "with a limit" {
+				cfg.Rate = Rate{Bytes: 2 << 20}
+			}
+			h, addr := hubOn(t, cfg)
 			runIdle(t, h.Reign(Reign{}))
 			flood := rawLink(t, addr, "flood", nil)
 			before := h.Stats()
@@ -149,7 +154,7 @@ func TestFlood(t *testing.T) {
 			drain := func(c net.Conn) { readers.Go(func() { io.Copy(io.Discard, c) }) }
 			drain(flood)
 			switch name {
-			case "to one that reads":
+			case "to one that reads", "with a limit":
 				c := rawLink(t, addr, "reader", nil)
 				drain(c)
 				unit = data("flood", "reader", 1, 1, string(make([]byte, 128)))
@@ -184,15 +189,20 @@ func TestFlood(t *testing.T) {
 			}
 			beside(t, addr, nil, func() {
 				until := time.Now().Add(pick(500*time.Millisecond, 5*time.Second))
+				flood.SetWriteDeadline(until) // a flood that is slowed down waits
 				for time.Now().Before(until) {
-					if _, err := flood.Write(block); err != nil {
+					if _, err := flood.Write(block); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 						t.Error(err)
 						return
 					}
 				}
 			})
 			s := h.Stats()
-			t.Logf("%.1f million frames of the flood came in, %.1f million went out, dropped %+v", float64(s.FramesIn-before.FramesIn)/1e6, float64(s.FramesOut-before.FramesOut)/1e6, s.Dropped)
+			t.Logf("%.2f million frames of the flood came in, %.2f million went out, %d pauses, dropped %+v",
+				float64(s.FramesIn-before.FramesIn)/1e6, float64(s.FramesOut-before.FramesOut)/1e6, s.Slowed, s.Dropped)
+			if s.FramesIn == before.FramesIn || (s.Slowed > 0) != (name == "with a limit" || name == "updates") {
+				t.Errorf("%+v", s)
+			}
 			flood.Close()
 			h.Close()
 			readers.Wait()

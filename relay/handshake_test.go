@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flynn/noise"
-
 	"ultrasockets/codec"
 )
 
@@ -317,45 +315,6 @@ func TestDialCancelled(t *testing.T) {
 	if _, err := Dial(ctx, l.Addr().String(), DialConfig{Hello: hello("a")}); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-}
-
-func FuzzHandshake(f *testing.F) {
-	hi := hello("a")
-	frame := codec.Frame{Kind: codec.KindHello, Payload: hi.Append(nil)}
-	f.Add(frame.Append(preamble(1, codec.ModeOpen)), false)
-	f.Add(append(preamble(1, codec.ModeSecret), 0, 48, 1, 2, 3), true)
-	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), false)
-	f.Add(binary.BigEndian.AppendUint32(preamble(1, codec.ModeOpen), 1<<32-1), false)
-	f.Fuzz(func(t *testing.T, in []byte, secret bool) {
-		cfg := HubConfig{Mesh: "lab", Own: hello("relay")}
-		if secret {
-			cfg.Secret = make([]byte, 32)
-		}
-		h := NewHub(cfg)
-		defer h.Close()
-		h.Refer("other", nil)
-		ours, theirs := net.Pipe()
-		h.receive(theirs)
-		go func() {
-			ours.Write(in)
-			ours.SetReadDeadline(time.Now())
-		}()
-		io.Copy(io.Discard, ours)
-		ours.Close()
-	})
-}
-
-// FuzzRecords gives the secure channel's reader anything.
-func FuzzRecords(f *testing.F) {
-	f.Add([]byte{0, 0}, 1)
-	f.Add([]byte{0xff, 0xff, 1, 2, 3}, 2)
-	f.Fuzz(func(t *testing.T, in []byte, step int) {
-		s := &secureConn{Conn: &scripted{in: in, step: max(1, step%4096)}}
-		s.dec = noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0)
-		if n, err := io.Copy(io.Discard, s); n > 0 || err == nil && len(in) >= 2 && binary.BigEndian.Uint16(in) <= uint16(min(len(in)-2, 1<<16-1)) {
-			t.Fatalf("%d bytes came through: %v", n, err)
-		}
-	})
 }
 
 // scripted is a connection that reads from a slice, a few bytes at a time.

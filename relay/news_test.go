@@ -203,7 +203,10 @@ func TestNewsFlood(t *testing.T) {
 				t.Fatalf("%d updates, at most %d; state %v", v.updates, most, v.state["flood"])
 			}
 		}
-		t.Logf("%d changes: %d updates to each of %d nodes; %d places for changes waited at the end", changes, views[0].updates, others, waiting)
+		if s.hub.Stats().Slowed == 0 {
+			t.Error("it was not slowed down")
+		}
+		t.Logf("%d changes: %d updates to each of %d nodes; at most %d changes waited", changes, views[0].updates, others, waiting)
 	})
 }
 

@@ -309,38 +309,3 @@ func TestInbuf(t *testing.T) {
 		t.Fatalf("%d bytes at rest", len(b.buf))
 	}
 }
-
-// FuzzRoute gives the router anything, cut anywhere.
-func FuzzRoute(f *testing.F) {
-	f.Add(data("from", "to", 1, 1, "x"), 3)
-	f.Add(append(data("from", "to", 1, 1, "x"), data("from", "nobody", 2, 1, "y")...), 40)
-	f.Add(append(data("from", "", 0, 0, "x"), data("from", "from", 2, 1, "y")...), 1)
-	f.Add(append(pingFrame([]byte("x")), 0xff, 0xff, 0xff, 0xff), 100)
-	f.Fuzz(func(t *testing.T, in []byte, cut int) {
-		x := newRouterBench(16)
-		x.batch.own = func(codec.Raw) error { return nil }
-		x.batch.from.out = &outbox{limit: 1 << 20, clock: new(coarse), drain: func() {}}
-		var out []byte
-		cut = min(max(cut, 0), len(in))
-		n, err := x.batch.route(in[:cut])
-		if err == nil {
-			x.batch.route(in[n:]) // whatever it says of the rest, no frame may be made up
-		}
-		for x.to.next() {
-			for _, c := range x.to.turn {
-				out = append(out, c.b...)
-			}
-			x.to.done()
-		}
-		for len(out) > 0 {
-			frame, rest, err := codec.Next(out)
-			if err != nil || frame == nil {
-				t.Fatalf("a broken frame was forwarded: %v", err)
-			}
-			if string(frame.From()) != "from" {
-				t.Fatalf("from %q", frame.From())
-			}
-			out = rest
-		}
-	})
-}

@@ -46,6 +46,20 @@ func newLimit(r Rate, conn net.Conn, now time.Duration) *limit {
 	return &limit{messages: of(r.Messages), bytes: of(r.Bytes)}
 }
 
+// updateRate is how many times a second a node may say that it has changed: each time costs the hub as much as a
+// hundred frames.
+const updateRate = 1000
+
+// owes is how long the reader is to pause after a batch of whole frames.
+func (p *peer) owes(frames []byte) time.Duration {
+	wait := p.owed
+	p.owed = 0
+	if p.limit != nil {
+		wait = max(wait, p.limit.spend(frames, p.hub.now()))
+	}
+	return wait
+}
+
 // most is how much is to be read at a time: what may be sent in a tenth of a second, if frames are small.
 func (l *limit) most() int {
 	n := float64(inbufMax)

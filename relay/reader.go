@@ -42,6 +42,8 @@ type peer struct {
 	in        inbuf
 	batch     batch
 	limit     *limit        // nil: none
+	updates   bucket        // what it may say of itself
+	owed      time.Duration // for updates of the batch
 	comforted time.Duration // when a node that is slowed down was last told that the relay lives
 
 	// guarded by Hub.mu
@@ -74,10 +76,8 @@ func (p *peer) read() error {
 			if err != nil {
 				return err
 			}
-			if p.limit != nil {
-				if wait := p.limit.spend(p.in.data()[:n], p.hub.now()); wait > 0 {
-					p.pause(wait)
-				}
+			if wait := p.owes(p.in.data()[:n]); wait > 0 {
+				p.pause(wait)
 			}
 			p.in.consume(n)
 			p.in.reserve(wholeFrame(p.in.data()))
@@ -139,7 +139,10 @@ func (p *peer) end() {
 // own takes the frames for the relay itself.
 func (p *peer) own(f codec.Raw) error { return p.hub.own(&p.batch, f, p.update) }
 
-func (p *peer) update(e codec.Entry) { p.hub.update(p, e) }
+func (p *peer) update(e codec.Entry) {
+	p.owed = p.updates.take(1, p.hub.clock.now())
+	p.hub.update(p, e)
+}
 
 // finish says the last words that err asks for, closes the connection and
 // waits for the writer.

@@ -44,6 +44,7 @@ func (h *Hub) link(s *shake) *peer {
 		hub: h, conn: s.conn, token: hello.Token, instance: hello.Instance, wantsRoster: hello.WantsRoster,
 		dead: deadBeats * beat, gone: make(chan struct{}), ended: make(chan struct{}), in: s.in,
 		limit:   newLimit(h.cfg.Rate, s.conn, h.now()),
+		updates: newBucket(updateRate, updateRate, h.now()),
 		listing: listingOf(hello, addrString(s.raw)),
 		heard:   math.MaxUint64, // nothing of what follows
 	}

@@ -23,7 +23,7 @@ type Stats struct {
 	OldSecret  uint64                       // of them, under one of HubConfig.OldSecrets: while it grows, somebody still needs it
 	Refused    map[codec.RefusalCode]uint64 // Hellos
 	TurnedAway Away
-	Slowed     uint64 // pauses of links that sent more than HubConfig.Rate
+	Slowed     uint64 // pauses of links that sent more than HubConfig.Rate, or changed their state all the time
 	Lost       uint64 // links that ended without a Bye
 	Protocol   uint64 // links closed because they broke the protocol
 }
