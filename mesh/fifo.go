@@ -36,6 +36,15 @@ func (q *fifo[T]) pop() T {
 	return v
 }
 
+// putBack puts what was popped last in front again, in the order in which it was popped.
+func (q *fifo[T]) putBack(list []T) {
+	if q.head < len(list) {
+		q.items, q.head = append(make([]T, len(list), len(list)+q.len()), q.all()...), len(list)
+	}
+	q.head -= len(list)
+	copy(q.items[q.head:], list)
+}
+
 // remove takes the i-th out.
 func (q *fifo[T]) remove(i int) T {
 	var none T

@@ -25,6 +25,12 @@ type inbound struct {
 	now  time.Duration
 	wall time.Time
 
+	// guarded by takeMu, which is taken before mu
+	takeMu   sync.Mutex
+	lent     []item // moved out of the inbox together …
+	handed   int    // … so many of them are the application's …
+	reported int    // … and so many are known to the intake to be
+
 	mu      sync.Mutex
 	in      *intake
 	answers []byte        // scratch
@@ -120,8 +126,13 @@ func (b *inbound) took() {
 
 // get takes up to n messages, newest first; n < 0: all.
 func (b *inbound) get(n int) []Message {
+	b.takeMu.Lock()
+	defer b.takeMu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.reportTaken()
+	b.in.putBack(b.lent[b.handed:])
+	b.lent, b.handed, b.reported = b.lent[:0], 0, 0
 	out := b.in.get(n)
 	if out != nil {
 		b.took()
@@ -132,27 +143,63 @@ func (b *inbound) get(n int) []Message {
 // receive takes the oldest message, and waits for one.
 func (b *inbound) receive(ctx context.Context) (Message, error) {
 	for {
-		b.mu.Lock()
-		if m, ok := b.in.next(); ok {
-			b.took()
-			b.mu.Unlock()
-			return m, nil
+		b.takeMu.Lock()
+		m, arrived, err := b.next()
+		b.takeMu.Unlock()
+		if arrived == nil {
+			return m, err
 		}
-		if b.closed != nil {
-			defer b.mu.Unlock()
-			return Message{}, b.closed
-		}
-		if b.arrived == nil {
-			b.arrived = make(chan struct{})
-		}
-		arrived := b.arrived
-		b.mu.Unlock()
 		select {
 		case <-arrived:
 		case <-ctx.Done():
 			return Message{}, ctx.Err()
 		}
 	}
+}
+
+// next hands out the oldest message, or a channel that tells when there is one. Messages are moved out of the inbox a few
+// at a time, and reported as taken so too, unless somebody may wait to hear it. The caller holds takeMu.
+func (b *inbound) next() (m Message, arrived <-chan struct{}, err error) {
+	if b.handed == len(b.lent) {
+		if arrived, err = b.borrow(); arrived != nil || err != nil {
+			return Message{}, arrived, err
+		}
+	}
+	it := &b.lent[b.handed]
+	b.handed++
+	m = it.Message
+	if it.soon || b.handed == len(b.lent) {
+		b.mu.Lock()
+		b.reportTaken()
+		b.took()
+		b.mu.Unlock()
+	}
+	return m, nil, nil
+}
+
+// borrow moves messages out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.
+func (b *inbound) borrow() (arrived <-chan struct{}, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lent, b.handed, b.reported = b.in.lend(b.lent[:0]), 0, 0
+	if len(b.lent) > 0 {
+		return nil, nil
+	}
+	if b.closed != nil {
+		return nil, b.closed
+	}
+	if b.arrived == nil {
+		b.arrived = make(chan struct{})
+	}
+	return b.arrived, nil
+}
+
+// reportTaken tells the intake which messages were handed out. The caller holds takeMu and mu.
+func (b *inbound) reportTaken() {
+	list := b.lent[b.reported:b.handed]
+	b.in.tookLent(list)
+	clear(list)
+	b.reported = b.handed
 }
 
 // local puts a message of this node to itself into its inbox, and waits for room until ctx ends.

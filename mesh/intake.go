@@ -18,6 +18,7 @@ const (
 	maxRetention  = streamKeep / 2       // so that no sender can outlive it
 	firstGrant    = 16 << 10             // the first window of a stream, in bytes; the next ones may double
 	minGrant      = 2048                 // a message larger than the inbox is granted to its end when its window is smaller than this
+	lendMost      = 64                   // messages that the application gets at a time, behind the scenes
 	wakeRoom      = 8 << 10              // those that wait for room in the inbox go on when there is so much
 	copyTogether  = 1024                 // small messages of one frame are copied into pieces of memory of this size
 	oversizeGrant = 4 * codec.MaxPayload // step in which a message larger than the inbox is granted to its end
@@ -29,6 +30,7 @@ type item struct {
 	r    *receiver // nil: from this node itself, or best effort
 	n    uint64    // its number at r
 	cost int
+	soon bool     // its sender may wait to hear that it was taken
 	own  *receipt // of a node's message to itself; nil: nobody waits
 }
 
@@ -63,6 +65,7 @@ type intake struct {
 	outbox    int // the relay's outbox for this link: half of it may be granted
 	receivers map[string]*receiver
 	inbox     inbox
+	lent      int // messages on their way from the inbox to the application
 	used      int // bytes of inbox, half messages and requests not yet handled
 	serial    uint64
 	paused    bool
@@ -243,7 +246,8 @@ func cutSeveral(b []byte) (data, rest []byte, ok bool) {
 // complete takes a whole message of r; size is that of all its bytes. When the application has taken it, r has taken all
 // frames before end.
 func (in *intake) complete(r *receiver, wall time.Time, flags codec.Flags, m item, size int, end uint32) {
-	m.r, m.n, m.Time, m.cost = r, r.complete(end, flags&codec.FlagAckNow != 0), wall, size+messageCost
+	m.soon = flags&codec.FlagAckNow != 0
+	m.r, m.n, m.Time, m.cost = r, r.complete(end, m.soon), wall, size+messageCost
 	in.used += m.cost
 	in.stats.messages++
 	in.dispatch(m, flags)
@@ -334,7 +338,7 @@ func (in *intake) local(wall time.Time, to string, data []byte, own *receipt) bo
 	if own != nil {
 		own.arrive()
 	}
-	in.put(item{Message: Message{From: in.me, To: to, Time: wall, data: data}, cost: cost, own: own})
+	in.put(item{Message: Message{From: in.me, To: to, Time: wall, data: data}, cost: cost, soon: own != nil, own: own})
 	return true
 }
 
@@ -353,7 +357,7 @@ func (in *intake) free() int {
 func (in *intake) hasRoom(r *receiver) bool { return in.free() > 0 || in.mayOverrun(r) }
 
 func (in *intake) mayOverrun(r *receiver) bool {
-	if len(r.half) == 0 || in.inbox.len() > 0 || in.overrun != nil && in.overrun != r {
+	if len(r.half) == 0 || in.waiting() > 0 || in.overrun != nil && in.overrun != r {
 		return false
 	}
 	in.overrun = r
@@ -402,15 +406,35 @@ func (in *intake) get(n int) []Message {
 	return out
 }
 
-// next takes the oldest message.
-func (in *intake) next() (Message, bool) {
-	if in.inbox.ready() == 0 {
-		return Message{}, false
+// lend moves the oldest messages that are ready to list: those that the application will take next. They still count as
+// waiting until took.
+func (in *intake) lend(list []item) []item {
+	cost := 0
+	for in.inbox.ready() > 0 && len(list) < lendMost && cost <= in.limit/8 {
+		m := in.inbox.pop()
+		cost += m.cost
+		list = append(list, m)
 	}
-	m := in.inbox.pop()
-	in.took(m)
-	return m.Message, true
+	in.lent += len(list)
+	return list
 }
+
+// tookLent notes that the application has messages that were lent.
+func (in *intake) tookLent(list []item) {
+	in.lent -= len(list)
+	for _, m := range list {
+		in.took(m)
+	}
+}
+
+// putBack takes messages back that were lent and not taken.
+func (in *intake) putBack(list []item) {
+	in.lent -= len(list)
+	in.inbox.putBack(list)
+}
+
+// waiting is how many complete messages the application has not taken.
+func (in *intake) waiting() int { return in.inbox.len() + in.lent }
 
 func (in *intake) pause() { in.paused = true }
 
@@ -489,7 +513,7 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 // roomy tells whether there is enough room in the inbox to let those go on who had to wait for it, or one of them may go
 // on beyond it.
 func (in *intake) roomy() bool {
-	return !in.paused && (in.free() >= min(wakeRoom, in.limit/2) || in.inbox.len() == 0 && (in.overrun == nil || in.overrun.starved))
+	return !in.paused && (in.free() >= min(wakeRoom, in.limit/2) || in.waiting() == 0 && (in.overrun == nil || in.overrun.starved))
 }
 
 // setWindow changes what r's sender may send.

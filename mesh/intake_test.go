@@ -112,7 +112,7 @@ func TestNoTicksForNothing(t *testing.T) {
 	w.in.answers(0, nil, true)
 	w.now = 8 * time.Minute
 	w.in.answers(w.now, nil, true)
-	w.in.next()
+	takeOne(w.in)
 	w.in.answers(w.now, nil, false)
 	for ticks := 0; w.in.ackAt != noDeadline; ticks++ {
 		if ticks > 10 {

@@ -61,7 +61,8 @@ type outStream struct {
 	packBuf   []byte
 	room      chan struct{} // closed when there is room again; nil: nobody waits
 	flushes   []flushWait
-	isBlocked bool
+	isBlocked bool // it waits for the link
+	isNoted   bool // it is in outbound.blocked; guarded by blockedMu
 	isDue     bool // is in outbound.due
 	gone      bool // not in outbound.streams any more: look it up again
 }
@@ -186,11 +187,9 @@ func (o *outbound) link(s *outStream) relay.Port {
 // and share frames. The caller holds s.mu.
 func (o *outbound) pump(s *outStream) {
 	if port := o.link(s); port != nil && !s.isBlocked {
-		if port.Busy() {
-			o.block(s)
-			return
+		if !port.Busy() || !o.awaitTurn(port, s) {
+			o.pumpTo(port, s)
 		}
-		o.pumpTo(port, s)
 	}
 }
 
@@ -211,8 +210,8 @@ func (o *outbound) pumpTo(port relay.Port, s *outStream) {
 			if !port.Write(b, false) {
 				s.unsend(m)
 			}
-		} else if len(b) >= writeBatch && port.Busy() {
-			o.block(s)
+		} else if len(b) >= writeBatch && port.Busy() && o.awaitTurn(port, s) {
+			return
 		}
 	}
 }
@@ -220,21 +219,40 @@ func (o *outbound) pumpTo(port relay.Port, s *outStream) {
 // batches are buffers for what is handed to the link at once.
 var batches = sync.Pool{New: func() any { b := make([]byte, 0, writeBatch+codec.MaxFrame); return &b }}
 
+// awaitTurn lets the stream wait until the link comes round. False: it has come round since it was asked, perhaps
+// before the stream was noted.
+func (o *outbound) awaitTurn(port relay.Port, s *outStream) bool {
+	o.block(s)
+	s.isBlocked = port.Busy()
+	return s.isBlocked
+}
+
 // block notes that the stream goes on when the link can take more.
 func (o *outbound) block(s *outStream) {
 	s.isBlocked = true
 	o.blockedMu.Lock()
-	o.blocked = append(o.blocked, s)
-	o.blockedMu.Unlock()
+	defer o.blockedMu.Unlock()
+	if !s.isNoted {
+		s.isNoted = true
+		o.blocked = append(o.blocked, s)
+	}
+}
+
+// unblock takes all that are noted.
+func (o *outbound) unblock() []*outStream {
+	o.blockedMu.Lock()
+	defer o.blockedMu.Unlock()
+	list := o.blocked
+	o.blocked = nil
+	for _, s := range list {
+		s.isNoted = false
+	}
+	return list
 }
 
 // writable goes on with the streams that wait for the link, in the order in which they came.
 func (o *outbound) writable() {
-	o.blockedMu.Lock()
-	list := o.blocked
-	o.blocked = nil
-	o.blockedMu.Unlock()
-	for _, s := range list {
+	for _, s := range o.unblock() {
 		s.mu.Lock()
 		s.isBlocked = false
 		if port := o.link(s); port != nil {
@@ -334,9 +352,7 @@ func (o *outbound) setPort(p relay.Port) {
 		return
 	}
 	o.port.Store(&portRef{p})
-	o.blockedMu.Lock()
-	o.blocked = nil
-	o.blockedMu.Unlock()
+	o.unblock()
 	o.each(func(s *outStream) {
 		s.isBlocked = false
 		s.linkChanged(o.clock())

@@ -125,10 +125,21 @@ func (s *outStream) takeAnswerInto(p *pipe, f codec.Raw) {
 	*p.s = s.sender
 }
 
+// takeOne is the application taking the oldest message.
+func takeOne(in *intake) (Message, bool) {
+	list := in.lend(nil)
+	if len(list) == 0 {
+		return Message{}, false
+	}
+	in.putBack(list[1:])
+	in.tookLent(list[:1])
+	return list[0].Message, true
+}
+
 // take lets the application take n messages and checks them.
 func (p *pipe) take(n int) {
 	for ; n > 0; n-- {
-		m, ok := p.in.next()
+		m, ok := takeOne(p.in)
 		if !ok {
 			break
 		}
@@ -270,7 +281,7 @@ func TestStreamExpiry(t *testing.T) {
 		last := int64(-1)
 		take := func() {
 			for {
-				m, ok := p.in.next()
+				m, ok := takeOne(p.in)
 				if !ok {
 					break
 				}
