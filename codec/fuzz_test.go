@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -220,4 +222,121 @@ func FuzzCheckName(f *testing.F) {
 			t.Fatalf("%q was taken", name)
 		}
 	})
+}
+
+// FuzzSplit cuts a stream of frames anywhere: the frames are the same as those of the whole.
+func FuzzSplit(f *testing.F) {
+	golden := goldenBytes(f)
+	f.Add(bytes.Join(golden[len(golden)/2:], nil), 7, 100)
+	for i, b := range golden {
+		f.Add(b, i, 2*i)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, first, second int) {
+		var whole []Raw
+		rest, wholeErr := b, error(nil)
+		for {
+			var frame Raw
+			if frame, rest, wholeErr = Next(rest); frame == nil {
+				break
+			}
+			whole = append(whole, frame)
+		}
+		a := min(max(first, 0), len(b))
+		c := min(max(second, a), len(b))
+		var held []byte
+		n := 0
+		for _, piece := range [][]byte{b[:a], b[a:c], b[c:]} {
+			held = append(held, piece...)
+			for {
+				frame, after, err := Next(held)
+				if err != nil {
+					if wholeErr == nil || n != len(whole) {
+						t.Fatalf("frame %d: %v, and of the whole: %v", n, err, wholeErr)
+					}
+					return
+				}
+				if frame == nil {
+					break
+				}
+				if n >= len(whole) || !bytes.Equal(frame, whole[n]) {
+					t.Fatalf("frame %d differs", n)
+				}
+				n++
+				held = after
+			}
+		}
+		if n != len(whole) || wholeErr != nil {
+			t.Fatalf("%d of %d frames, and of the whole: %v", n, len(whole), wholeErr)
+		}
+	})
+}
+
+// FuzzPack lets two nodes list any transforms, require any, and send anything: it comes back, and nothing that either
+// requires was left out.
+func FuzzPack(f *testing.F) {
+	for i, src := range slices.Sorted(maps.Keys(samples())) {
+		f.Add(samples()[src][:min(1000, len(samples()[src]))], uint8(0x17), uint8(0x37+i), uint8(i))
+	}
+	all := []Transform{Snappy(), runs{}, seal{1}}
+	list := func(bits uint8) (l []Transform) { // three bits: which; three more: required
+		for i, tr := range all {
+			if bits>>i&1 == 0 {
+				continue
+			}
+			if bits>>(i+3)&1 != 0 {
+				tr = Required(tr)
+			}
+			l = append(l, tr)
+		}
+		return l
+	}
+	f.Fuzz(func(t *testing.T, src []byte, sender, receiver, order uint8) {
+		mine, theirs := list(sender), list(receiver)
+		if order&1 != 0 {
+			slices.Reverse(theirs)
+		}
+		u, err := NewUnpacker(theirs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := NewPacker(mine, u.Names(), u.Required())
+		if missing := lacks(mine, theirs) || lacks(theirs, mine); missing != errors.Is(err, ErrNoCommonTransform) {
+			t.Fatalf("missing %v, %v", missing, err)
+		}
+		if err != nil {
+			return
+		}
+		src = src[:min(len(src), p.MaxPlain())]
+		for range 3 { // what does not shrink is left alone for a while
+			packed, packing, err := p.Pack(nil, src)
+			if err != nil || len(packed) > MaxPayload {
+				t.Fatal(len(packed), err)
+			}
+			if must := mustBits(mine, theirs); packing&must != must {
+				t.Fatalf("packing %#b, required %#b", packing, must)
+			}
+			if plain, err := u.Unpack(nil, packed, packing); err != nil || !bytes.Equal(plain, src) {
+				t.Fatalf("%q came back as %q, %v", src, plain, err)
+			}
+			if u.Required() != 0 {
+				if _, err := u.Unpack(nil, packed, packing&^u.Required()); !errors.Is(err, ErrPacking) {
+					t.Fatalf("taken without the required ones: %v", err)
+				}
+			}
+		}
+	})
+}
+
+// mustBits are the bits, in the receiver's list, of what either side requires.
+func mustBits(sender, receiver []Transform) (bits uint8) {
+	for k, tr := range receiver {
+		required := IsRequired(tr)
+		for _, mine := range sender {
+			required = required || mine.Name() == tr.Name() && IsRequired(mine)
+		}
+		if required {
+			bits |= 1 << k
+		}
+	}
+	return bits
 }

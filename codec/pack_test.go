@@ -290,6 +290,9 @@ func TestPackModel(t *testing.T) {
 			if len(packed) > MaxPayload {
 				t.Fatalf("%d bytes", len(packed))
 			}
+			if must := mustBits(sender, receiver); packing&must != must {
+				t.Fatalf("packing %#b, required %#b", packing, must)
+			}
 			plain, err := u.Unpack(nil, packed, packing)
 			if err != nil || !bytes.Equal(plain, src) {
 				t.Fatalf("came back as %.20x, %v", plain, err)

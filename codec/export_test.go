@@ -1,0 +1,4 @@
+package codec
+
+// TransformContract is testTransform, for the transforms of the examples.
+var TransformContract = testTransform
