@@ -17,8 +17,15 @@ import (
 // The tests of ultra bench look at what is counted, never at how fast it was.
 
 func TestBench(t *testing.T) {
+	for _, w := range load.Works {
+		t.Run(w.Name, func(t *testing.T) { testBenchOf(t, w) })
+	}
+}
+
+// testBenchOf wants a line of JSON for the machine and one for each side.
+func testBenchOf(t *testing.T, w load.Work) {
 	b := newBench(t)
-	out := b.must("", "bench", "--json", "--duration", "60ms", "--rounds", "2", "--links", "20", "--against", "splice")
+	out := b.must("", "bench", "--json", "--work", w.Name, "--duration", "60ms", "--rounds", "2", "--links", "20", "--against", "splice")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var machine benchMachine
 	if err := json.Unmarshal([]byte(lines[0]), &machine); err != nil || machine.Go == "" || machine.CPUs < 1 || machine.Rounds != 2 || machine.Duration != 0.06 {
@@ -29,35 +36,27 @@ func TestBench(t *testing.T) {
 		var r benchResult
 		d := json.NewDecoder(strings.NewReader(text))
 		d.DisallowUnknownFields()
-		if err := d.Decode(&r); err != nil {
+		if err := d.Decode(&r); err != nil || r.Work != w.Name {
 			t.Fatalf("%s: %v", text, err)
 		}
-		results[r.Work+" "+r.Side] = r
+		results[r.Side] = r
 	}
-	for _, w := range load.Works {
-		sides := []string{againstSplice}
-		if _, word := w.Base(); word != "" {
-			sides = append(sides, oursName+" "+word)
-		}
-		for _, side := range append(sides, oursName) {
-			r, ok := results[w.Name+" "+side]
-			delete(results, w.Name+" "+side)
-			if !ok {
-				t.Errorf("%s of %s is missing", w.Name, side)
-				continue
-			}
-			checkBenchResult(t, w, r, sides)
-		}
+	others := []string{againstSplice}
+	if _, word := w.Base(); word != "" {
+		others = append(others, oursName+" "+word)
 	}
-	if len(results) > 0 {
-		t.Errorf("nobody has asked for %v", results)
+	if len(results) != 1+len(others) || len(lines) != 2+len(others) {
+		t.Errorf("other lines than those of %v: %s", others, out)
+	}
+	for _, side := range append(others, oursName) {
+		checkBenchResult(t, w, results[side], side, others)
 	}
 }
 
 // checkBenchResult wants everything counted, nothing lost, and what belongs to a workload.
-func checkBenchResult(t *testing.T, w load.Work, r benchResult, others []string) {
+func checkBenchResult(t *testing.T, w load.Work, r benchResult, side string, others []string) {
 	t.Helper()
-	bad := r.Lost+r.Repeated+r.Disordered+r.Damaged > 0 || r.Got != r.Sent
+	bad := r.Side != side || r.Lost+r.Repeated+r.Disordered+r.Damaged > 0 || r.Got != r.Sent
 	if w.Links > 0 {
 		bad = bad || r.Idle == nil || r.Idle.Links != 20 || r.Rounds != 1
 	} else {
@@ -73,11 +72,10 @@ func checkBenchResult(t *testing.T, w load.Work, r benchResult, others []string)
 	}
 	if r.Side == oursName {
 		slices.Sort(against)
-		slices.Sort(others)
-		bad = bad || !slices.Equal(against, others)
+		bad = bad || !slices.Equal(against, slices.Sorted(slices.Values(others)))
 	}
 	if bad {
-		t.Errorf("%s, %s: %+v", w.Name, r.Side, r)
+		t.Errorf("%s, %s: %+v", w.Name, side, r)
 	}
 }
 
