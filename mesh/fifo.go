@@ -1,68 +1,74 @@
 package mesh
 
-// fifo is a queue that keeps its memory while it is in use. Not safe for concurrent use.
+// fifo is a queue in pieces of memory, which it gives back as it shrinks. The zero fifo is empty. Not safe for concurrent use.
 type fifo[T any] struct {
-	items []T
-	head  int // items[:head] have been popped
+	pieces []*[fifoPiece]T
+	head   int // places of the first piece that have been popped
+	n      int
+	spare  *[fifoPiece]T // a piece that was emptied, for the next one
 }
 
-// keepEmpty is how many places an empty queue keeps.
-const keepEmpty = 1024
+const fifoPiece = 32
 
-func (q *fifo[T]) len() int { return len(q.items) - q.head }
+func (q *fifo[T]) len() int { return q.n }
 
-// at is the i-th, 0 the oldest; valid until the next push or pop.
-func (q *fifo[T]) at(i int) *T { return &q.items[q.head+i] }
-
-// all are all of them, oldest first; valid until the next push or pop.
-func (q *fifo[T]) all() []T { return q.items[q.head:] }
+// at is the i-th, 0 the oldest; valid until it is popped.
+func (q *fifo[T]) at(i int) *T {
+	i += q.head
+	return &q.pieces[i/fifoPiece][i%fifoPiece]
+}
 
 func (q *fifo[T]) push(v T) {
-	if len(q.items) == cap(q.items) && q.head > len(q.items)/2 {
-		n := copy(q.items, q.items[q.head:])
-		clear(q.items[n:])
-		q.items, q.head = q.items[:n], 0
+	if q.head+q.n == len(q.pieces)*fifoPiece {
+		if q.spare == nil {
+			q.spare = new([fifoPiece]T)
+		}
+		q.pieces, q.spare = append(q.pieces, q.spare), nil
 	}
-	q.items = append(q.items, v)
+	q.n++
+	*q.at(q.n - 1) = v
 }
 
 // pop takes the oldest; there must be one.
 func (q *fifo[T]) pop() T {
 	var none T
-	v := q.items[q.head]
-	q.items[q.head] = none
+	first := q.at(0)
+	v := *first
+	*first = none
 	q.head++
-	q.shrink()
+	q.n--
+	switch {
+	case q.n == 0:
+		q.head = 0
+		clear(q.pieces[1:])
+		q.pieces = q.pieces[:1]
+	case q.head == fifoPiece:
+		q.spare, q.pieces[0] = q.pieces[0], nil
+		q.pieces, q.head = q.pieces[1:], 0
+	}
 	return v
 }
 
 // putBack puts what was popped last in front again, in the order in which it was popped.
 func (q *fifo[T]) putBack(list []T) {
-	if q.head < len(list) {
-		q.items, q.head = append(make([]T, len(list), len(list)+q.len()), q.all()...), len(list)
+	for i := len(list) - 1; i >= 0; i-- {
+		if q.head == 0 {
+			q.pieces, q.head = append([]*[fifoPiece]T{new([fifoPiece]T)}, q.pieces...), fifoPiece
+		}
+		q.head--
+		q.n++
+		*q.at(0) = list[i]
 	}
-	q.head -= len(list)
-	copy(q.items[q.head:], list)
 }
 
 // remove takes the i-th out.
 func (q *fifo[T]) remove(i int) T {
 	var none T
-	list := q.all()
-	v := list[i]
-	copy(list[i:], list[i+1:])
-	list[len(list)-1] = none
-	q.items = q.items[:len(q.items)-1]
-	q.shrink()
+	v := *q.at(i)
+	for ; i+1 < q.n; i++ {
+		*q.at(i) = *q.at(i + 1)
+	}
+	*q.at(q.n - 1) = none
+	q.n--
 	return v
-}
-
-func (q *fifo[T]) shrink() {
-	if q.head < len(q.items) {
-		return
-	}
-	q.items, q.head = q.items[:0], 0
-	if cap(q.items) > keepEmpty {
-		q.items = nil
-	}
 }

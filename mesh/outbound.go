@@ -55,16 +55,17 @@ type portRef struct{ relay.Port }
 type outStream struct {
 	mu sync.Mutex
 	sender
-	instance  uint64 // of the receiver as the roster says; 0: not known
-	packer    *codec.Packer
-	packErr   error // why there is none
-	packBuf   []byte
-	room      chan struct{} // closed when there is room again; nil: nobody waits
-	flushes   []flushWait
-	isBlocked bool // it waits for the link
-	isNoted   bool // it is in outbound.blocked; guarded by blockedMu
-	isDue     bool // is in outbound.due
-	gone      bool // not in outbound.streams any more: look it up again
+	instance   uint64 // of the receiver as the roster says; 0: not known
+	maxMessage uint64 // that it takes
+	packer     *codec.Packer
+	packErr    error // why there is none
+	packBuf    []byte
+	room       chan struct{} // closed when there is room again; nil: nobody waits
+	flushes    []flushWait
+	isBlocked  bool // it waits for the link
+	isNoted    bool // it is in outbound.blocked; guarded by blockedMu
+	isDue      bool // is in outbound.due
+	gone       bool // not in outbound.streams any more: look it up again
 }
 
 type flushWait struct {
@@ -119,7 +120,7 @@ func (o *outbound) dropIdle() {
 }
 
 func (s *outStream) setPeer(mine []codec.Transform, e codec.Entry) {
-	s.instance = e.Instance
+	s.instance, s.maxMessage = e.Instance, e.MaxMessage
 	s.known, s.never = true, false
 	s.paused = e.State == codec.StatePaused
 	s.packer, s.packErr = codec.NewPacker(mine, e.Transforms, e.Required)
@@ -144,6 +145,9 @@ func (o *outbound) send(ctx context.Context, to string, m outMessage) error {
 		case s.packErr != nil:
 			defer s.mu.Unlock()
 			return s.packErr
+		case s.instance != 0 && !s.absent && uint64(len(m.data)) > s.maxMessage:
+			defer s.mu.Unlock()
+			return fmt.Errorf("%w (%d bytes, %q takes %d)", ErrTooLarge, len(m.data), to, s.maxMessage)
 		case s.bytes == 0 || s.bytes+len(m.data)+messageCost <= o.set.SendBytes:
 			s.push(o.clock(), m)
 			o.pump(s)
@@ -197,9 +201,10 @@ func (o *outbound) pump(s *outStream) {
 func (o *outbound) pumpTo(port relay.Port, s *outStream) {
 	buf := batches.Get().(*[]byte)
 	defer batches.Put(buf)
+	now := o.clock()
 	for !s.isBlocked {
 		m := s.mark()
-		b := s.transmit(o.clock(), (*buf)[:0], writeBatch, s.pack)
+		b := s.transmit(now, (*buf)[:0], writeBatch, s.pack)
 		*buf = b
 		if len(b) == 0 {
 			return
@@ -388,7 +393,10 @@ func (o *outbound) answer(f codec.Raw) {
 	}
 	s.mu.Lock()
 	if f.Stream() == s.id {
-		_, here := o.lookup(s.to)
+		here := false
+		if f.Kind() == codec.KindUnreachable {
+			_, here = o.lookup(s.to)
+		}
 		s.takeAnswer(o.clock(), f, here)
 		o.pump(s)
 	}

@@ -25,7 +25,14 @@ func BestEffort() SendOption { return func(o *sendOptions) { o.bestEffort = true
 // UntilTaken makes Deliver wait until the receiver's application has taken the message from its inbox.
 func UntilTaken() SendOption { return func(o *sendOptions) { o.untilTaken = true } }
 
-func optionsOf(opts []SendOption) (o sendOptions) {
+func optionsOf(opts []SendOption) sendOptions {
+	if len(opts) == 0 {
+		return sendOptions{} // allocates nothing
+	}
+	return applied(opts)
+}
+
+func applied(opts []SendOption) (o sendOptions) {
 	for _, f := range opts {
 		f(&o)
 	}
@@ -154,9 +161,6 @@ func (n *Node) sendTo(ctx context.Context, to string, m outMessage, o sendOption
 	}
 	if to == n.set.Name {
 		return m.receipt, n.in.local(ctx, to, m.data, m.receipt)
-	}
-	if e, here := n.view.lookup(to); here && uint64(len(m.data)) > e.MaxMessage {
-		return nil, fmt.Errorf("%w (%d bytes, %q takes %d)", ErrTooLarge, len(m.data), to, e.MaxMessage)
 	}
 	return m.receipt, n.out.send(ctx, to, m)
 }

@@ -36,17 +36,17 @@ const (
 // outMessage is one message in a sender's queue. Its data may be shared with other streams and is never changed.
 type outMessage struct {
 	data    []byte        // what stands before the item, and the item
-	flags   codec.Flags   // group, request or reply
-	ackNow  bool          // a caller waits for the outcome
 	queued  time.Duration // when
 	receipt *receipt      // who wants to know the outcome; nil: nobody
+	flags   codec.Flags   // group, request or reply
+	ackNow  bool          // a caller waits for the outcome
 
-	first  uint32  // number of its first frame, once cut has begun
-	cutTo  int     // bytes of data that have been cut into frames
-	ends   []int32 // where each frame ends in data; nil while it is, or may become, a single frame
 	whole  bool    // it is one single frame, cut, or shares one
+	first  uint32  // number of its first frame, once cut has begun
+	cutTo  int32   // bytes of data that have been cut into frames
 	shares int32   // the first of those that share a frame: how many they are; else 0
 	shared int32   // the first of those: bytes of the payload
+	ends   []int32 // where each frame ends in data; nil while it is, or may become, a single frame
 }
 
 func (m *outMessage) frames() int {
@@ -253,7 +253,7 @@ func (s *sender) cutFrame(m *outMessage) bool {
 	if m.cutTo == 0 && s.share() {
 		return true
 	}
-	rest := len(m.data) - m.cutTo
+	rest := len(m.data) - int(m.cutTo)
 	size := min(rest, s.maxCut)
 	if room := s.window - s.inflight - s.overhead; s.granted && minCut <= room && room < size {
 		size = room
@@ -266,9 +266,9 @@ func (s *sender) cutFrame(m *outMessage) bool {
 		m.whole = size == rest
 	}
 	if !m.whole {
-		m.ends = append(m.ends, int32(m.cutTo+size))
+		m.ends = append(m.ends, m.cutTo+int32(size))
 	}
-	m.cutTo += size
+	m.cutTo += int32(size)
 	s.cut++
 	return true
 }
@@ -281,15 +281,15 @@ func (s *sender) share() bool {
 		limit = min(limit, s.window-s.inflight-s.overhead)
 		most = min(most, s.messages-int(s.next.n-s.ack.n))
 	}
-	list := s.queue.all()[s.next.n-s.headN:][:max(0, most)]
+	first := s.at(s.next.n)
 	size, n := 0, 0
-	for i := range list {
-		m := &list[i]
-		size += codec.SeveralLength + len(m.data)
-		if size > limit || m.flags != list[0].flags || m.queued-list[0].queued > shareSpan {
-			size -= codec.SeveralLength + len(m.data)
+	for n < most {
+		m := s.at(s.next.n + uint64(n))
+		more := codec.SeveralLength + len(m.data)
+		if size+more > limit || m.flags != first.flags || m.queued-first.queued > shareSpan {
 			break
 		}
+		size += more
 		n++
 		if m.receipt != nil && m.receipt.untilTaken {
 			break // what waits until it is taken waits for nothing behind it
@@ -298,11 +298,11 @@ func (s *sender) share() bool {
 	if n < 2 || !s.fits(s.overhead+size) {
 		return false
 	}
-	for i := range list[:n] {
-		m := &list[i]
-		m.first, m.cutTo, m.whole = s.cut, len(m.data), true
+	for i := range n {
+		m := s.at(s.next.n + uint64(i))
+		m.first, m.cutTo, m.whole = s.cut, int32(len(m.data)), true
 	}
-	list[0].shares, list[0].shared = int32(n), int32(size)
+	first.shares, first.shared = int32(n), int32(size)
 	s.cut++
 	return true
 }
@@ -321,9 +321,8 @@ func (s *sender) payload(m *outMessage, i int) ([]byte, codec.Flags) {
 		return m.data[from:to], flags
 	}
 	b := s.scratch[:0]
-	list := s.queue.all()[s.next.n-s.headN:][:m.shares]
-	for k := range list {
-		each := &list[k]
+	for k := range m.shares {
+		each := s.at(s.next.n + uint64(k))
 		b = binary.BigEndian.AppendUint16(b, uint16(len(each.data)))
 		b = append(b, each.data...)
 		if each.ackNow {
@@ -388,7 +387,7 @@ func (s *sender) after(c cursor) cursor {
 		return c
 	}
 	c.i++
-	if c.i == m.frames() && m.cutTo == len(m.data) {
+	if c.i == m.frames() && int(m.cutTo) == len(m.data) {
 		c.n, c.i = c.n+1, 0
 	}
 	return c

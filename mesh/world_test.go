@@ -280,7 +280,8 @@ func (w *world) look(a *actor) {
 		w.given[a][u.To] += u.Count
 		w.events["given up"] += u.Count
 	}
-	for _, m := range a.in.in.inbox.all() {
+	for i := range a.in.in.inbox.len() {
+		m := a.in.in.inbox.at(i)
 		number := binary.BigEndian.Uint64(m.Bytes())
 		l, ok := w.sent[number]
 		if !ok || l.to != a.Name() || l.from.Name() != m.From {

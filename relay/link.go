@@ -23,6 +23,9 @@ const pingSize = 8
 // measureBeats is after how many heartbeats a busy link is pinged all the same, to measure the round trip.
 const measureBeats = 10
 
+// rest is how long nothing was written on a link that has rested.
+const rest = 20 * time.Microsecond
+
 // Link is the dialling end of a link. Safe for concurrent use.
 type Link struct {
 	// static
@@ -38,6 +41,7 @@ type Link struct {
 	clock    coarse       // published by pulse, and at each read
 	lastRead atomic.Int64 // of now
 	rtt      atomic.Int64
+	used     atomic.Int64 // when Write was last called, by monotonic
 
 	// owned by Run
 	in inbuf
@@ -71,7 +75,7 @@ func newLink(conn net.Conn, in inbuf, w codec.Welcome, cfg *DialConfig) *Link {
 	l.clock.publish(l.now())
 	l.lastRead.Store(int64(l.now()))
 	l.out = outbox{
-		limit: min(max(limit, minOutbox), maxOutbox), reserve: controlReserve, clock: &l.clock, conn: conn,
+		limit: min(max(limit, minOutbox), maxOutbox), reserve: controlReserve, clock: &l.clock, conn: conn, direct: newDirect(conn),
 	}
 	writer := l.out.writer
 	l.out.drain = func() { go writer() }
@@ -281,8 +285,13 @@ func (l *Link) pong(payload []byte) {
 	}
 }
 
-// Write implements [Port].
+// Write implements [Port]. On a link that has rested it writes by itself, which saves a lone message a wake-up; else a
+// goroutine writes while the next frames gather.
 func (l *Link) Write(frames []byte, control bool) bool {
+	now := int64(monotonic())
+	if rested := now-l.used.Swap(now) > int64(rest); rested && l.out.writeDirect(frames) {
+		return true
+	}
 	switch l.out.write(frames, control) {
 	case full, spent:
 		return false

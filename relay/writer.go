@@ -145,6 +145,7 @@ func (o *outbox) writeDirect(b []byte) bool {
 	n := o.direct.write(b)
 
 	o.mu.Lock()
+	o.lastWrite = o.clock.now()
 	o.shrink(n)
 	if rest := b[n:]; len(rest) > 0 {
 		if o.closed {
