@@ -40,6 +40,8 @@ type Config struct {
 
 	// Key encrypts gossip, 32 bytes; nothing unencrypted or encrypted otherwise is then accepted. Nil: open.
 	Key []byte
+	// OldKeys are accepted as well, 32 bytes each: the mesh is changing keys. With Key only.
+	OldKeys [][]byte
 
 	Logger *slog.Logger // nil discards
 }
@@ -142,7 +144,7 @@ func newDiscovery(cfg Config) (*Discovery, error) {
 			cfg.Dial = dialFrom(bind)
 		}
 		d.gossip = &gossip{
-			self: cfg.Instance, mesh: cfg.Mesh, key: slices.Clone(cfg.Key), packets: cfg.Packets, port: d.port,
+			self: cfg.Instance, mesh: cfg.Mesh, key: slices.Clone(cfg.Key), oldKeys: slices.Clone(cfg.OldKeys), packets: cfg.Packets, port: d.port,
 			bind: bind, dial: cfg.Dial, meta: &d.meta, facts: d.facts, log: log,
 		}
 		d.joiner = &joiner{
@@ -179,6 +181,10 @@ func (c Config) check() (meta []byte, bind netip.Addr, err error) {
 		err = fmt.Errorf("port %d, want 1 to 65535", c.Port)
 	case c.Key != nil && len(c.Key) != keySize:
 		err = fmt.Errorf("key of %d bytes, want %d or none", len(c.Key), keySize)
+	case c.Key == nil && len(c.OldKeys) > 0:
+		err = errors.New("old keys and no key")
+	case slices.ContainsFunc(c.OldKeys, func(key []byte) bool { return len(key) != keySize }):
+		err = fmt.Errorf("an old key is not of %d bytes", keySize)
 	case len(c.Seeds) > maxSeeds:
 		err = fmt.Errorf("%d seeds, want at most %d", len(c.Seeds), maxSeeds)
 	}

@@ -22,6 +22,7 @@ type gossip struct {
 	self    uint64
 	mesh    string
 	key     []byte
+	oldKeys [][]byte
 	packets net.PacketConn
 	port    uint16
 	bind    netip.Addr
@@ -166,6 +167,10 @@ func (g *gossip) config(r *round) *memberlist.Config {
 	c.Transport = r.transport
 	c.BindPort = int(g.port) // for nodes of old versions that do not say theirs; and no more than that
 	c.SecretKey = g.key      // with it, nothing unencrypted is sent or accepted (GossipVerify… are on)
+	if len(g.oldKeys) > 0 {
+		// Both are lists of keys of the right size, which is all that can be wrong.
+		c.Keyring, _ = memberlist.NewKeyring(g.oldKeys, g.key)
+	}
 	c.Delegate, c.Events, c.Alive = r.events, r.events, r.events
 	// The same instance with another address is the same node after a change of networks.
 	c.DeadNodeReclaimTime = time.Nanosecond

@@ -14,6 +14,7 @@ import (
 
 	"ultrasockets/codec"
 	"ultrasockets/discovery"
+	"ultrasockets/relay"
 )
 
 // Defaults of Config.
@@ -55,6 +56,15 @@ type Config struct {
 	// Secret of the mesh: SecretSize bytes, the same on all its nodes; links and gossip are encrypted with keys from it.
 	// nil: an open mesh. Empty but not nil is an error.
 	Secret []byte
+	// OldSecrets are accepted too, and tried when a relay has another Secret, while a mesh changes keys without
+	// stopping; at most 4. The steps, each finished on all nodes before the next begins: Secret old with OldSecrets {new};
+	// Secret new with OldSecrets {old}; Secret new alone.
+	OldSecrets [][]byte
+	// Admit, if set, may refuse a node that wants to join while this one is the relay: its error's sentence is told to the node,
+	// which gives up with ErrNotAdmitted. For lists of names, and rules of an application's own. Called concurrently.
+	Admit func(codec.Hello) error
+	// Rate slows down links that send more, while this node is the relay. The zero value limits nothing.
+	Rate Rate
 	// Transforms in the order in which they are applied to what is sent to this node. nil: codec.Snappy.
 	// A list is the whole list; an empty one that is not nil: none. At most 8.
 	Transforms []codec.Transform
@@ -89,6 +99,9 @@ type Config struct {
 	// Logger gets what happens, with the keys node, peer, relay, mesh and term. nil discards.
 	Logger *slog.Logger
 }
+
+// Rate bounds what one link may send; see its fields.
+type Rate = relay.Rate
 
 // settings is a checked Config with everything filled in.
 type settings struct {
@@ -152,6 +165,14 @@ func (c Config) check() (*settings, error) {
 	}
 	if c.Secret != nil && len(c.Secret) != SecretSize {
 		return nil, fmt.Errorf("%w: Config.Secret has %d bytes, not %d; make one with NewSecret, Passphrase or `ultra keygen`", ErrBadConfig, len(c.Secret), SecretSize)
+	}
+	for _, old := range c.OldSecrets {
+		if c.Secret == nil || len(old) != SecretSize || len(c.OldSecrets) > relay.MaxOldSecrets {
+			return nil, fmt.Errorf("%w: Config.OldSecrets are at most %d secrets of %d bytes, beside a Config.Secret", ErrBadConfig, relay.MaxOldSecrets, SecretSize)
+		}
+	}
+	if c.Rate.Messages < 0 || c.Rate.Bytes < 0 {
+		return nil, fmt.Errorf("%w: Config.Rate is %+v; it must be positive, or 0 for no limit", ErrBadConfig, c.Rate)
 	}
 	var err error
 	if s.unpacker, err = codec.NewUnpacker(s.Transforms); err != nil {

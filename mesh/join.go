@@ -42,8 +42,15 @@ func join(ctx context.Context, cfg Config) (*Node, error) {
 		Seeds: set.Seeds, Beacon: !set.Visitor, Logger: set.log.With("node", set.Name),
 	}
 	if set.Secret != nil {
-		if dcfg.Key, err = hkdf.Key(sha256.New, set.Secret, nil, "ultrasockets gossip 1", 32); err != nil {
+		if dcfg.Key, err = gossipKey(set.Secret); err != nil {
 			return nil, err
+		}
+		for _, old := range set.OldSecrets {
+			key, err := gossipKey(old)
+			if err != nil {
+				return nil, err
+			}
+			dcfg.OldKeys = append(dcfg.OldKeys, key)
 		}
 	}
 	dcfg.Dial = set.Network.DialContext
@@ -134,6 +141,11 @@ func dial(ctx context.Context, hostname string, cfg Config) (*Node, error) {
 	return n.begin(ctx, &uplink{n: n, set: set, clock: n.clock, hello: set.hello, hostname: addr})
 }
 
+// gossipKey derives the key of gossip from a secret (HKDF, RFC 5869).
+func gossipKey(secret []byte) ([]byte, error) {
+	return hkdf.Key(sha256.New, secret, nil, "ultrasockets gossip 1", 32)
+}
+
 // portOf is the port of a listener's address.
 func portOf(addr net.Addr) int {
 	a, _ := netip.ParseAddrPort(addr.String())
@@ -173,7 +185,7 @@ func (n *Node) begin(ctx context.Context, u *uplink) (*Node, error) {
 // newHub makes the hub that routes while the node is the relay, and refers or holds Hellos while it is not.
 func newHub(set *settings, own codec.Hello, streams func(net.Conn)) *relay.Hub {
 	cfg := relay.HubConfig{
-		Mesh: set.Mesh, Secret: set.Secret, Own: own, Connections: set.Connections, OutboxBytes: set.OutboxBytes, Heartbeat: set.Heartbeat, Clock: set.Clock,
+		Mesh: set.Mesh, Secret: set.Secret, OldSecrets: set.OldSecrets, Own: own, Connections: set.Connections, OutboxBytes: set.OutboxBytes, Heartbeat: set.Heartbeat, Clock: set.Clock, Admit: set.Admit, Rate: set.Rate,
 		Logger: set.log.With("node", set.Name),
 	}
 	if streams != nil {

@@ -399,7 +399,7 @@ func (u *uplink) meta(relaying bool, term uint32) discovery.Meta {
 }
 
 func (u *uplink) dialConfig() relay.DialConfig {
-	return relay.DialConfig{Hello: u.n.withState(u.hello), Secret: u.set.Secret, Logger: u.set.log, Clock: u.set.Clock}
+	return relay.DialConfig{Hello: u.n.withState(u.hello), Secret: u.set.Secret, OldSecrets: u.set.OldSecrets, Logger: u.set.log, Clock: u.set.Clock}
 }
 
 func (u *uplink) nodes() []discovery.Node {
