@@ -212,7 +212,9 @@ func (o *outbound) pumpTo(port relay.Port, s *outStream) {
 		if !port.Write(b, false) {
 			// Once more when it is noted, lest room came in between unnoticed.
 			o.block(s)
-			if !port.Write(b, false) {
+			if port.Write(b, false) {
+				s.isBlocked = false
+			} else {
 				s.unsend(m)
 			}
 		} else if len(b) >= writeBatch && port.Busy() && o.awaitTurn(port, s) {
