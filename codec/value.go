@@ -54,6 +54,16 @@ func AppendValue(dst []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
+// ItemSize is how long the item at the beginning of b says that it is, if it is bytes or a text; else 0. b may be cut. What an
+// item says need not be true: it is a hint.
+func ItemSize(b []byte) uint64 {
+	h, ok := readHead(b)
+	if !ok || h.major != majorBytes && h.major != majorText || h.arg > 1<<62 {
+		return 0
+	}
+	return uint64(h.size) + h.arg
+}
+
 // valueWriter appends one value. The types that [DecodeValue] returns are written here, as fast as it goes; the encoder
 // with reflection takes the others, and writes the same bytes.
 type valueWriter struct {

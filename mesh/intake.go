@@ -11,17 +11,18 @@ import (
 // out among the senders. No goroutine, no clock, no lock: inbound is the shell around it.
 
 const (
-	ackDelay      = 5 * time.Millisecond // an acknowledgement that nobody waits for leaves at the latest after this
-	grantIdle     = 4 * time.Second      // a granted window without a frame for so long counts as free
-	overrunIdle   = 3 * probeMax         // a sender not heard for so long gives way to the next message that is larger than the inbox
-	streamKeep    = 10 * time.Minute     // stream state is kept for so long after the last frame
-	maxRetention  = streamKeep / 2       // so that no sender can outlive it
-	firstGrant    = 16 << 10             // the first window of a stream, in bytes; the next ones may double
-	minGrant      = 2048                 // a message larger than the inbox is granted to its end when its window is smaller than this
-	lendMost      = 64                   // messages that the application gets at a time, behind the scenes
-	wakeRoom      = 8 << 10              // those that wait for room in the inbox go on when there is so much
-	copyTogether  = 1024                 // small messages of one frame are copied into pieces of memory of this size
-	oversizeGrant = 4 * codec.MaxPayload // step in which a message larger than the inbox is granted to its end
+	ackDelay      = 5 * time.Millisecond  // an acknowledgement that nobody waits for leaves at the latest after this
+	grantIdle     = 4 * time.Second       // a granted window without a frame for so long counts as free
+	overrunIdle   = 3 * probeMax          // a sender not heard for so long gives way to the next message that is larger than the inbox
+	streamKeep    = 10 * time.Minute      // stream state is kept for so long after the last frame
+	maxRetention  = streamKeep / 2        // so that no sender can outlive it
+	firstGrant    = 16 << 10              // the first window of a stream, in bytes; the next ones may double
+	minGrant      = 2048                  // a message larger than the inbox is granted to its end when its window is smaller than this
+	lendMost      = 64                    // messages that the application gets at a time, behind the scenes
+	wakeRoom      = 8 << 10               // those that wait for room in the inbox go on when there is so much
+	copyTogether  = 1024                  // small messages of one frame are copied into pieces of memory of this size
+	believed      = 16 * codec.MaxPayload // memory that a message may claim with its first frame
+	oversizeGrant = 4 * codec.MaxPayload  // step in which a message larger than the inbox is granted to its end
 )
 
 // item is a message in the inbox with what is needed to tell its sender that it was taken.
@@ -166,6 +167,10 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 	if f.Flags()&codec.FlagMore != 0 {
 		if len(r.half) == 0 {
 			r.halfAt = r.expected
+			if f.Flags()&prefixFlags == 0 {
+				// What the message says of its size is believed as far as it may cost no more than some frames of it.
+				r.half = make([]byte, 0, max(len(payload), int(min(codec.ItemSize(payload), uint64(in.maxMessage), believed))))
+			}
 		}
 		r.half = append(r.half, payload...)
 		in.used += len(payload)
