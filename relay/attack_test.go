@@ -141,7 +141,7 @@ func heap() int64 {
 func TestFlood(t *testing.T) {
 	for _, name := range []string{"to one that reads", "with a limit", "to one that does not read", "to nobody", "to everybody", "pings", "updates"} {
 		t.Run(name, func(t *testing.T) {
-			var cfg HubConfig
+			cfg := HubConfig{Heartbeat: time.Minute} // nobody here pings
 			if name == "with a limit" {
 				cfg.Rate = Rate{Bytes: 2 << 20}
 			}

@@ -202,9 +202,14 @@ func tcpPair(b testing.TB) (dialled, accepted net.Conn) {
 
 // BenchmarkRoundTrip sends one small frame there and back.
 func BenchmarkRoundTrip(b *testing.B) {
-	h, addr := hubOn(b, HubConfig{Heartbeat: time.Minute})
+	b.Run("open", func(b *testing.B) { benchRoundTrip(b, nil) })
+	b.Run("secret", func(b *testing.B) { benchRoundTrip(b, make([]byte, 32)) })
+}
+
+func benchRoundTrip(b *testing.B, secret []byte) {
+	h, addr := hubOn(b, HubConfig{Heartbeat: time.Minute, Secret: secret})
 	runIdle(b, h.Reign(Reign{}))
-	x, y := rawLink(b, addr, "x", nil), rawLink(b, addr, "y", nil)
+	x, y := rawLink(b, addr, "x", secret), rawLink(b, addr, "y", secret)
 	there, back := data("x", "y", 1, 1, "ping"), data("y", "x", 1, 1, "pong")
 	var echo sync.WaitGroup
 	echo.Go(func() {
