@@ -28,7 +28,8 @@ type Config struct {
 	Port int
 
 	// Packets is the packet socket (UDP) on that port, for gossip. It belongs to the Discovery from Start on, also when Start
-	// fails. Nil: no gossip, only mDNS.
+	// fails. Nil: no gossip, only mDNS. If the Network of its address is not "udp", it belongs to another network than
+	// the machine's, for tests: then Bind is needed, and this machine's interfaces do not matter.
 	Packets net.PacketConn
 
 	// Dial connects to "host:port" for gossip. Nil: the machine's network, from the address Bind.
@@ -74,6 +75,7 @@ type Discovery struct {
 	joiner    *joiner    // nil without Packets
 	cancel    context.CancelFunc
 	metaNews  chan struct{} // capacity 1: gossip has to spread the meta
+	elsewhere bool          // this machine's interfaces do not matter
 
 	running sync.WaitGroup // waited for by Close
 
@@ -143,6 +145,7 @@ func newDiscovery(cfg Config) (*Discovery, error) {
 		if cfg.Dial == nil {
 			cfg.Dial = dialFrom(bind)
 		}
+		d.elsewhere = cfg.elsewhere()
 		d.gossip = &gossip{
 			self: cfg.Instance, mesh: cfg.Mesh, key: slices.Clone(cfg.Key), oldKeys: slices.Clone(cfg.OldKeys), packets: cfg.Packets, port: d.port,
 			bind: bind, dial: cfg.Dial, meta: &d.meta, facts: d.facts, log: log,
@@ -177,6 +180,8 @@ func (c Config) check() (meta []byte, bind netip.Addr, err error) {
 		err = errors.New("instance 0")
 	case bind.IsValid() && (bind.IsUnspecified() || bind.IsMulticast()):
 		err = fmt.Errorf("bind to %s; leave it empty for every interface", bind)
+	case c.elsewhere() && !bind.IsValid():
+		err = errors.New("no bind address in a network that is not this machine's")
 	case c.Port < 0 || c.Port > 65535 || c.Port == 0 && (c.Packets != nil || c.Beacon):
 		err = fmt.Errorf("port %d, want 1 to 65535", c.Port)
 	case c.Key != nil && len(c.Key) != keySize:
@@ -195,6 +200,8 @@ func (c Config) check() (meta []byte, bind netip.Addr, err error) {
 	}
 	return meta, bind, err
 }
+
+func (c Config) elsewhere() bool { return c.Packets != nil && c.Packets.LocalAddr().Network() != "udp" }
 
 // HandleStream takes over an accepted TCP connection whose first byte is StreamByte and still to be read. It closes
 // the connection when it is done with it, at once if there is no gossip.
@@ -319,6 +326,9 @@ func (d *Discovery) watch(ctx context.Context) {
 
 // look reads the interfaces and fits everything to them.
 func (d *Discovery) look() error {
+	if d.elsewhere {
+		return d.gossip.start(d.bind)
+	}
 	all, err := readInterfaces()
 	if err != nil {
 		d.log.Debug("interfaces not read", "err", err)

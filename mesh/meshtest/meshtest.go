@@ -108,7 +108,7 @@ func newMesh(t testing.TB, inMemory bool, adapt func(*mesh.Config), names []stri
 // the Mesh runs; if there are none, those that programs under test run.
 func (m *Mesh) Config(name string) mesh.Config {
 	host := m.net.host(name)
-	cfg := mesh.Config{Name: name, Mesh: m.name, Bind: "127.0.0.1", NoMDNS: true, Network: host, Clock: host.clock}
+	cfg := mesh.Config{Name: name, Mesh: m.name, Bind: host.bind().String(), NoMDNS: true, Network: host, Clock: host.clock}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, other := range slices.Sorted(maps.Keys(m.nodes)) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,7 +36,6 @@ type network struct {
 	listeners map[string]*listener
 	mailboxes map[string]*mailbox
 	watchers  map[watcher]struct{} // those who wait for conditions to change
-	port      uint16               // the last one given, in memory
 }
 
 // watcher is told when conditions have changed.
@@ -46,7 +46,6 @@ func newNetwork(inMemory bool) *network {
 		inMemory: inMemory, start: time.Now(), quit: make(chan struct{}),
 		changed: make(chan struct{}), hosts: make(map[string]*host), owners: make(map[string]*host),
 		listeners: make(map[string]*listener), mailboxes: make(map[string]*mailbox), watchers: make(map[watcher]struct{}),
-		port: 10000,
 	}
 	n.conditions.Store(new(conditions).but(func(*conditions) {}))
 	return n
@@ -57,6 +56,8 @@ func newNetwork(inMemory bool) *network {
 type host struct {
 	net     *network
 	name    string
+	number  int    // from 1
+	port    uint16 // the last one given out, in memory; guarded by network.mu
 	out, in pace
 	frozen  atomic.Pointer[time.Duration] // what its clock shows while it is suspended
 }
@@ -69,7 +70,7 @@ func (n *network) host(name string) *host {
 	defer n.mu.Unlock()
 	h := n.hosts[name]
 	if h == nil {
-		h = &host{net: n, name: name}
+		h = &host{net: n, name: name, number: len(n.hosts) + 1}
 		n.hosts[name] = h
 	}
 	return h
@@ -206,29 +207,58 @@ func (n *network) owner(network, addr string) *host {
 	return n.owners[network+addr]
 }
 
-// choose gives a free port in memory for port 0. mu is held.
-func (n *network) choose(network, addr string) (netip.AddrPort, error) {
-	a, err := netip.ParseAddrPort(addr)
+// address is one in memory.
+type address struct{ netip.AddrPort }
+
+// Network implements net.Addr. It is not "udp": nobody shall take it for an address of this machine.
+func (address) Network() string { return "memory" }
+
+// bind is the IP address of a host: in memory each has its own, as machines on a LAN have.
+func (h *host) bind() netip.Addr {
+	if h.net.inMemory {
+		return netip.AddrFrom4([4]byte{10, 0, byte(h.number >> 8), byte(h.number)})
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// choose gives an address of this host in memory, with a free port for port 0. network.mu is held.
+func (h *host) choose(network, addr string) (a address, err error) {
+	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return a, err
 	}
-	taken := func() bool { return n.listeners["tcp"+a.String()] != nil || n.mailboxes["udp"+a.String()] != nil }
-	if a.Port() != 0 {
-		if network == "tcp" && n.listeners["tcp"+addr] != nil || network == "udp" && n.mailboxes["udp"+addr] != nil {
+	p, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return a, err
+	}
+	n := h.net
+	taken := func(network string) bool {
+		key := network + a.String()
+		return n.listeners[key] != nil || n.mailboxes[key] != nil
+	}
+	if p != 0 {
+		if a.AddrPort = netip.AddrPortFrom(h.bind(), uint16(p)); taken(network) {
 			return a, syscall.EADDRINUSE
 		}
 		return a, nil
 	}
 	for range 1 << 16 {
-		if n.port++; n.port < 10000 {
-			n.port = 10000
-		}
-		if a = netip.AddrPortFrom(a.Addr(), n.port); !taken() {
+		if a.AddrPort = h.nextPort(); !taken("tcp") && !taken("udp") {
 			return a, nil
 		}
 	}
 	return a, syscall.EADDRINUSE
 }
+
+// nextPort gives the next port of a host, as a system gives them out. network.mu is held.
+func (h *host) nextPort() netip.AddrPort {
+	if h.port++; h.port < firstPort {
+		h.port = firstPort
+	}
+	return netip.AddrPortFrom(h.bind(), h.port)
+}
+
+const firstPort = 32768 // of those that a system gives out
 
 // Listen implements mesh.Network.
 func (h *host) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
@@ -245,11 +275,11 @@ func (h *host) Listen(ctx context.Context, network, addr string) (net.Listener, 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.inMemory {
-		a, err := n.choose("tcp", addr)
+		a, err := h.choose("tcp", addr)
 		if err != nil {
 			return nil, &net.OpError{Op: "listen", Net: network, Err: err}
 		}
-		l.addr = net.TCPAddrFromAddrPort(a)
+		l.addr = a
 	}
 	l.key = "tcp" + l.addr.String()
 	n.listeners[l.key], n.owners[l.key] = l, h
@@ -272,11 +302,11 @@ func (h *host) ListenPacket(ctx context.Context, network, addr string) (net.Pack
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.inMemory {
-		a, err := n.choose("udp", addr)
+		a, err := h.choose("udp", addr)
 		if err != nil {
 			return nil, &net.OpError{Op: "listen", Net: network, Err: err}
 		}
-		b.addr = net.UDPAddrFromAddrPort(a)
+		b.addr = a
 	}
 	b.key = "udp" + b.addr.String()
 	n.mailboxes[b.key], n.owners[b.key] = b, h
@@ -364,10 +394,7 @@ func (h *host) connect(addr string) (net.Conn, error) {
 	n := h.net
 	n.mu.Lock()
 	l := n.listeners["tcp"+addr]
-	if n.port++; n.port < 10000 {
-		n.port = 10000
-	}
-	local := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), n.port))
+	local := address{h.nextPort()}
 	closed := n.closed
 	n.mu.Unlock()
 	if l == nil || closed {

@@ -51,7 +51,7 @@ func anything(w *world) {
 	w.populate(w.size())
 	w.open(w.rng.IntN(1 + len(w.programs)/3))
 	until := time.Now().Add(w.between(5*time.Second, 90*time.Second))
-	hurry := pick(w.rng, time.Second, 3*time.Second, 10*time.Second)
+	hurry := pick(w.rng, 200*time.Millisecond, time.Second, 3*time.Second, 10*time.Second)
 	for time.Now().Before(until) && !w.t.Failed() {
 		time.Sleep(w.between(0, hurry))
 		w.anyFault()
