@@ -123,13 +123,12 @@ func FuzzSession(f *testing.F) {
 			defer close(ran)
 			att.Run(judge{t: t, name: "a"})
 		}()
-		var theirs net.Conn
-		l, err := Dial(context.Background(), "pipe", DialConfig{Hello: hello("a"), Secret: cfg.Secret, Dial: func(context.Context, string, string) (net.Conn, error) {
-			var ours net.Conn
-			ours, theirs = net.Pipe()
+		dial := func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
 			h.receive(theirs)
 			return ours, nil
-		}})
+		}
+		l, err := Dial(context.Background(), "pipe", DialConfig{Hello: hello("a"), Secret: cfg.Secret, Dial: dial})
 		if err != nil {
 			t.Fatal(err)
 		}
