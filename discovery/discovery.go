@@ -77,7 +77,8 @@ type Discovery struct {
 	metaNews  chan struct{} // capacity 1: gossip has to spread the meta
 	elsewhere bool          // this machine's interfaces do not matter
 
-	running sync.WaitGroup // waited for by Close
+	watching sync.WaitGroup // waited for by Close before gossip ends: it may start that anew
+	running  sync.WaitGroup // waited for by Close
 
 	meta atomic.Pointer[[]byte]   // as gossip tells it
 	txt  atomic.Pointer[[]string] // as mDNS tells it
@@ -102,7 +103,7 @@ func Start(cfg Config) (*Discovery, error) {
 	if err := d.look(); err != nil {
 		return nil, errors.Join(err, d.Close(0))
 	}
-	d.running.Go(func() { d.watch(ctx) })
+	d.watching.Go(func() { d.watch(ctx) })
 	if d.multicast != nil {
 		d.running.Go(func() { d.multicast.browse(ctx) })
 	}
@@ -289,6 +290,7 @@ func (d *Discovery) Close(leave time.Duration) error {
 		return nil
 	}
 	d.cancel()
+	d.watching.Wait()
 	if d.multicast != nil {
 		d.multicast.stop()
 	}
