@@ -1,7 +1,9 @@
 package mesh
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"ultrasockets/codec"
 )
@@ -88,5 +90,38 @@ func TestHereIsOfThisRelay(t *testing.T) {
 	list("me")
 	if len(v.here()) != 1 || !linked() || len(v.entries()) != 4 {
 		t.Errorf("then: %v, of %v", v.here(), v.entries())
+	}
+}
+
+// TestGoesWhereTold: an orphan whose relay gave way dials the one that it named, and asks a candidate only when that was
+// in vain, or takes too long.
+func TestGoesWhereTold(t *testing.T) {
+	now := time.Duration(0)
+	u := &uplink{
+		set: &settings{}, clock: func() time.Duration { return now },
+		lost: "old", lostForGood: true, lostAddrs: []string{"10.0.0.1:1"}, referrals: [][]string{{"10.0.0.2:1"}},
+		lastRoster: []codec.Entry{{Name: "old", Instance: 1, Relay: true}, {Name: "best", Instance: 2, Addrs: []string{"10.0.0.3:1"}}},
+	}
+	s := &seek{u: u, orphan: true, targets: make(map[string]*target)}
+	wanted := func() (list []string) {
+		s.plan()
+		for key, target := range s.targets {
+			if target.wanted {
+				list = append(list, key)
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	if got := wanted(); !slices.Equal(got, []string{"10.0.0.2:1"}) || s.relayTried() {
+		t.Errorf("at first it dials %v", got)
+	}
+	s.targets["10.0.0.2:1"].tried = true
+	if got := wanted(); !slices.Contains(got, "10.0.0.3:1") || !s.relayTried() {
+		t.Errorf("after that failed it dials %v", got)
+	}
+	s.targets["10.0.0.2:1"].tried = false
+	if now = relayRetry + 1; !slices.Contains(wanted(), "10.0.0.3:1") || !s.relayTried() {
+		t.Error("it waits for the named one for ever")
 	}
 }

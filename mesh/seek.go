@@ -139,6 +139,9 @@ func (s *seek) plan() {
 	for _, addrs := range u.referrals {
 		s.want(targetRelay, addrs)
 	}
+	if s.orphan && u.lostForGood && !s.relayTried() {
+		return // its relay said who is it now: nobody else is asked before, for only one Hello at a time is
+	}
 	if u.hostname != "" {
 		s.want(targetRelay, []string{u.hostname})
 	}

@@ -53,6 +53,7 @@ type uplink struct {
 	lostForGood  bool          // it said so: no use to dial it again
 	lostShutdown bool          // it said that the mesh needs another
 	founder      bool          // its reign is the first of its mesh
+	predecessor  uint64        // else the instance of the relay before it; 0: not known
 	lastRoster   []codec.Entry // as of the last relay
 	referrals    [][]string    // where others say the relay is, newest first
 	lastDialled  []string      // addresses of the target that led to the link
@@ -249,6 +250,7 @@ func (u *uplink) reign(why string) (relay.Port, error) {
 		}
 	}
 	u.founder = u.maxTerm == 0 && len(u.lastRoster) == 0
+	u.predecessor = u.lostInstance
 	u.n.term.Store(0)
 	if u.lost == "" && len(u.set.Seeds) > 0 && u.set.Role == RoleAuto {
 		text := fmt.Sprintf("no seed answers (%s), so this node is alone for now; it tries on: check addresses, ports and firewalls", strings.Join(u.set.Seeds, ", "))
@@ -284,7 +286,9 @@ func (u *uplink) confirm() {
 			return
 		}
 		for _, n := range u.nodes() {
-			u.maxTerm = max(u.maxTerm, n.Meta.Term) // that of a founder may have grown since this node linked to it
+			if n.Instance == u.predecessor { // a founder, its term may have grown since this node linked to it
+				u.maxTerm = max(u.maxTerm, n.Meta.Term)
+			}
 		}
 		term = u.maxTerm + 1
 	}

@@ -442,7 +442,7 @@ func (w *world) talk(ctx context.Context, l *life) {
 			w.mu.Lock()
 			l.sent[to] = l.sent[to][:n-1]
 			w.mu.Unlock()
-			if l.node.Err() == nil && !errors.Is(err, mesh.ErrClosed) {
+			if !errors.Is(err, mesh.ErrClosed) && !errors.Is(err, mesh.ErrNameTaken) { // else it is put out
 				w.fail("%v cannot send: %v", l, err)
 			}
 		}
