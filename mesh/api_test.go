@@ -520,6 +520,27 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
+// TestClosedTakesNothing: a node that was closed refuses everything, also what would go to nobody.
+func TestClosedTakesNothing(t *testing.T) {
+	ctx := within(t, 20*time.Second)
+	m := meshtest.New(t, "a", "b")
+	a := m.Node("a")
+	m.Stop("a")
+	_, asked := a.Request(ctx, "b", 1)
+	for what, err := range map[string]error{
+		"send": a.Send(ctx, "b", 1), "send to itself": a.Send(ctx, "a", 1), "send to all": a.Send(ctx, mesh.ToAll, 1),
+		"deliver to a group": a.Deliver(ctx, mesh.ToGroup("lab"), 1), "request": asked, "subscribe": a.Subscribe("lab"),
+		"unsubscribe": a.Unsubscribe("lab"), "pause": a.Pause(), "resume": a.Resume(),
+	} {
+		if !errors.Is(err, mesh.ErrClosed) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := m.Node("b").Send(ctx, mesh.ToGroup(""), 1); !errors.Is(err, mesh.ErrBadName) {
+		t.Errorf("a group without a name: %v", err)
+	}
+}
+
 func TestEventsLagged(t *testing.T) {
 	ctx := within(t, 20*time.Second)
 	s, c := star(t, mesh.Config{Name: "s"}, "a")

@@ -57,7 +57,7 @@ func join(ctx context.Context, cfg Config) (*Node, error) {
 	var tcp net.Listener
 	if !set.Visitor {
 		if tcp, dcfg.Packets, err = discovery.ListenPair(ctx, set.Network, set.Listen); err != nil {
-			return nil, fmt.Errorf("%w: cannot listen on %s: %w; choose another port with Config.Listen, or 0 for a free one", ErrBadConfig, set.Listen, err)
+			return nil, fmt.Errorf("%w: cannot listen on %s: %w; choose another port with Config.Listen, or 0 for a free one, or an address of this machine", ErrBadConfig, set.Listen, err)
 		}
 		dcfg.Port = portOf(tcp.Addr())
 	}

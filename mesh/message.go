@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -52,13 +53,23 @@ func (m Message) Value() any {
 }
 
 // Decode stores the value that was sent in what v points to, as encoding/json would. The error wraps ErrValue.
-func (m Message) Decode(v any) error { return codec.UnmarshalValue(m.data, v) }
+func (m Message) Decode(v any) error {
+	if err := codec.UnmarshalValue(m.data, v); err != nil {
+		return fmt.Errorf("decode a message of %q: %w", m.From, err)
+	}
+	return nil
+}
 
 // ToAll is the address of every other node of the mesh, for Send and Deliver.
 const ToAll = "@"
 
-// ToGroup is the address of every other node in a group, for Send and Deliver.
-func ToGroup(group string) string { return "@" + group }
+// ToGroup is the address of every other node in a group, for Send and Deliver. An empty name is refused there: all is ToAll.
+func ToGroup(group string) string {
+	if group == "" {
+		return "@@" // no group has this name
+	}
+	return groupAddress(group)
+}
 
 func groupAddress(group string) string { return "@" + group }
 

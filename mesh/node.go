@@ -308,7 +308,7 @@ func (n *Node) WaitFor(ctx context.Context, names ...string) error {
 		return linked && len(missing) == 0
 	})
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("wait for %q: %w: %w", missing, ErrNoPeer, ctx.Err())
+		return fmt.Errorf("wait for %q: %w: %w; here: %s", missing, ErrNoPeer, ctx.Err(), n.whoIsHere())
 	}
 	return err
 }
@@ -357,15 +357,15 @@ func (n *Node) Peers() []Peer {
 }
 
 // Pause stops receiving: what has arrived can be taken, everything that comes from now on is held by its sender, or
-// here, until Resume. The others see that the node is paused. Pausing again does nothing.
-func (n *Node) Pause() error { return n.setPaused(true) }
+// here (as much as its sender had been allowed already), until Resume. Requests that come are handled. The others see that the node is paused. Pausing again does nothing.
+func (n *Node) Pause() error { return n.setPaused("pause", true) }
 
 // Resume starts receiving again, with what was held first.
-func (n *Node) Resume() error { return n.setPaused(false) }
+func (n *Node) Resume() error { return n.setPaused("resume", false) }
 
-func (n *Node) setPaused(paused bool) error {
+func (n *Node) setPaused(what string, paused bool) error {
 	if err := n.Err(); err != nil {
-		return fmt.Errorf("pause: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	n.stateMu.Lock()
 	defer n.stateMu.Unlock()
@@ -383,6 +383,9 @@ func (n *Node) Subscribe(groups ...string) error {
 		if err := codec.CheckName(g); err != nil {
 			return fmt.Errorf("subscribe: %w", err)
 		}
+	}
+	if err := n.out.accepting(); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
 	}
 	n.stateMu.Lock()
 	defer n.stateMu.Unlock()
@@ -406,6 +409,9 @@ func (n *Node) Subscribe(groups ...string) error {
 
 // Unsubscribe takes the node out of groups.
 func (n *Node) Unsubscribe(groups ...string) error {
+	if err := n.out.accepting(); err != nil {
+		return fmt.Errorf("unsubscribe: %w", err)
+	}
 	n.stateMu.Lock()
 	defer n.stateMu.Unlock()
 	var next []string

@@ -81,6 +81,13 @@ func newOutbound(set *settings, clock func() time.Duration, wake func(time.Durat
 	}
 }
 
+// accepting is nil while messages are taken, then why not.
+func (o *outbound) accepting() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
+
 // stream is the stream to a name, made at its first use.
 func (o *outbound) stream(to string) (*outStream, error) {
 	o.mu.Lock()
@@ -162,7 +169,7 @@ func (o *outbound) send(ctx context.Context, to string, m outMessage) error {
 		select {
 		case <-room:
 		case <-ctx.Done():
-			return o.whyNot(ctx, to)
+			return fmt.Errorf("%d bytes are queued for it already (Config.SendBytes), and it takes no more: %w", o.set.SendBytes, o.whyNot(ctx, to))
 		}
 	}
 }
@@ -170,6 +177,8 @@ func (o *outbound) send(ctx context.Context, to string, m outMessage) error {
 // whyNot says why a name did not take what was sent before ctx ended.
 func (o *outbound) whyNot(ctx context.Context, to string) error {
 	switch e, ok := o.lookup(to); {
+	case o.port.Load() == nil:
+		return fmt.Errorf("this node has no relay now: %w", ctx.Err())
 	case !ok:
 		return fmt.Errorf("%w: %w", ErrNoPeer, ctx.Err())
 	case e.State == codec.StatePaused:

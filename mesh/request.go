@@ -81,6 +81,9 @@ func (q *requests) request(ctx context.Context, to string, value any) (Message, 
 	if err := codec.CheckName(to); err != nil {
 		return Message{}, err
 	}
+	if err := n.out.accepting(); err != nil {
+		return Message{}, err
+	}
 	if !n.view.expected(to) {
 		return Message{}, n.noPeer(to)
 	}

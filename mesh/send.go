@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"strings"
 
 	"ultrasockets/codec"
@@ -119,6 +118,9 @@ func (n *Node) send(ctx context.Context, to string, value any, o sendOptions, de
 	var prefix []byte
 	flags := codec.Flags(0)
 	if isGroup {
+		if err := n.out.accepting(); err != nil {
+			return nil, err
+		}
 		flags = codec.FlagGroup
 		prefix = append([]byte{byte(len(group))}, group...)
 	}
@@ -171,7 +173,7 @@ func (n *Node) sendOnce(to, group string, isGroup bool, flags codec.Flags, data 
 		return err
 	}
 	if len(data) > codec.MaxPayload {
-		return fmt.Errorf("%w (%d bytes; a best-effort message has at most %d)", ErrTooLarge, len(data), codec.MaxPayload)
+		return fmt.Errorf("%w (%d bytes; a best-effort message has at most %d: leave BestEffort out)", ErrTooLarge, len(data), codec.MaxPayload)
 	}
 	if to == n.set.Name {
 		n.in.tryLocal(to, data)
@@ -200,10 +202,14 @@ func checkAddress(group string, isGroup bool, to string) error {
 
 // noPeer says that no node of that name is here, and who is.
 func (n *Node) noPeer(name string) error {
+	return fmt.Errorf("%w (no node %q in mesh %q; here: %s)", ErrNoPeer, name, n.Mesh(), n.whoIsHere())
+}
+
+// whoIsHere are the names of all nodes.
+func (n *Node) whoIsHere() string {
 	var here []string
 	for _, e := range n.view.entries() {
 		here = append(here, e.Name)
 	}
-	sort.Strings(here)
-	return fmt.Errorf("%w (no node %q in mesh %q; here: %s)", ErrNoPeer, name, n.Mesh(), strings.Join(here, ", "))
+	return strings.Join(here, ", ") // entries are sorted
 }

@@ -375,7 +375,7 @@ func (w *world) settle() {
 	for _, name := range slices.Sorted(maps.Keys(w.actors)) {
 		a := w.actors[name]
 		w.link(a, w.relays[0])
-		a.setPaused(false)
+		a.setPaused("resume", false)
 	}
 	began := w.now
 	for quiet, rounds := 0, 0; quiet < 3; rounds++ {
@@ -512,8 +512,8 @@ func TestWorld(t *testing.T) {
 				w.collapse(star())
 				w.events["collapsed"]++
 			}},
-			{1, func() { who().setPaused(true) }},
-			{2, func() { who().setPaused(false) }},
+			{1, func() { who().setPaused("pause", true) }},
+			{2, func() { who().setPaused("resume", false) }},
 			{1, func() {
 				if c := aCable(); c != nil {
 					w.flip(c.down)
