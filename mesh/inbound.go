@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ultrasockets/codec"
@@ -30,6 +31,8 @@ type inbound struct {
 	lent     []item // moved out of the inbox together …
 	handed   int    // … so many of them are the application's …
 	reported int    // … and so many are known to the intake to be
+
+	short atomic.Bool // the inbox is full and somebody waits for room: what is taken is reported at once; set under mu
 
 	mu      sync.Mutex
 	in      *intake
@@ -79,7 +82,11 @@ func (b *inbound) end() (requests []request, replies []reply) {
 	b.in.gaps = nil
 	b.answer(false)
 	b.announce()
+	short := b.short.Load()
 	b.mu.Unlock()
+	if short {
+		b.report()
+	}
 	for _, g := range gaps {
 		b.events.publish(Event{Kind: EventGap, Name: g.from, Count: int(g.frames)})
 	}
@@ -89,6 +96,7 @@ func (b *inbound) end() (requests []request, replies []reply) {
 // answer writes the answers that are due. The caller holds mu.
 func (b *inbound) answer(all bool) {
 	b.answers = b.in.answers(b.clock(), b.answers[:0], all || b.eager)
+	b.short.Store(b.in.free() <= 0 && (len(b.in.starved) > 0 || b.freed != nil))
 	if len(b.answers) > 0 && b.current != nil {
 		b.current.Write(b.answers, true) // what does not fit is lost, and asked for again by the sender's probe
 	}
@@ -122,6 +130,19 @@ func (b *inbound) took() {
 		close(b.freed)
 		b.freed = nil
 	}
+	b.short.Store(b.in.free() <= 0 && (len(b.in.starved) > 0 || b.freed != nil))
+}
+
+// report tells the intake at once what was handed out.
+func (b *inbound) report() {
+	b.takeMu.Lock()
+	defer b.takeMu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reported < b.handed {
+		b.reportTaken()
+		b.took()
+	}
 }
 
 // get takes up to n messages, newest first; n < 0: all.
@@ -132,11 +153,10 @@ func (b *inbound) get(n int) []Message {
 	defer b.mu.Unlock()
 	b.reportTaken()
 	b.in.putBack(b.lent[b.handed:])
+	clear(b.lent)
 	b.lent, b.handed, b.reported = b.lent[:0], 0, 0
 	out := b.in.get(n)
-	if out != nil {
-		b.took()
-	}
+	b.took()
 	return out
 }
 
@@ -168,7 +188,7 @@ func (b *inbound) next() (m Message, arrived <-chan struct{}, err error) {
 	it := &b.lent[b.handed]
 	b.handed++
 	m = it.Message
-	if it.soon || b.handed == len(b.lent) {
+	if it.soon || b.handed == len(b.lent) || b.short.Load() {
 		b.mu.Lock()
 		b.reportTaken()
 		b.took()
@@ -219,7 +239,9 @@ func (b *inbound) local(ctx context.Context, to string, data []byte, own *receip
 			b.freed = make(chan struct{})
 		}
 		freed := b.freed
+		b.short.Store(true)
 		b.mu.Unlock()
+		b.report()
 		select {
 		case <-freed:
 		case <-ctx.Done():

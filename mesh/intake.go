@@ -117,7 +117,9 @@ func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw) {
 // frame takes a frame of a stream, or notes what is to be answered instead.
 func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.Raw) {
 	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
-	take, missed := r.check(now, f, in.hasRoom(r))
+	// A whole reply passes the inbox by: it never waits for room, lest who waits for it makes none.
+	reply := f.Flags()&(codec.FlagReply|codec.FlagMore) == codec.FlagReply && len(r.half) == 0
+	take, missed := r.check(now, f, reply || in.hasRoom(r))
 	if missed > 0 {
 		in.stats.gaps++
 		in.gaps = append(in.gaps, gapEvent{r.from, missed})
@@ -418,6 +420,7 @@ func (in *intake) lend(list []item) []item {
 	for in.inbox.ready() > 0 && len(list) < lendMost && cost <= in.limit/8 {
 		m := in.inbox.pop()
 		cost += m.cost
+		m.soon = m.soon || m.r != nil && m.r.owed > 0
 		list = append(list, m)
 	}
 	in.lent += len(list)
@@ -538,7 +541,7 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	window, messages := r.window, max(1, r.messages)
 	if !in.paused {
 		if 2*r.window <= r.told {
-			r.appetite = min(2*r.appetite, in.outbox)
+			r.appetite = min(r.appetite, in.outbox/2) * 2
 		}
 		own := r.window + r.messages*messageCost
 		line := min(in.outbox/2/in.active, (in.outbox/2-in.granted+r.window)/2, r.appetite)
@@ -616,7 +619,7 @@ func (in *intake) sweep(now time.Duration) {
 		if idle > overrunIdle && in.used >= in.limit/2 {
 			in.forgetHalf(r) // its sender seems gone, and others need the room
 		}
-		if idle > streamKeep && !r.active && !r.inUrgent && !r.inLate && !r.starved {
+		if idle > streamKeep && !r.active && !r.inUrgent && !r.inLate && !r.starved && r.waiting.len() == 0 {
 			in.dropHalf(r)
 			delete(in.receivers, from)
 		}

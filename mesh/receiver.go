@@ -49,6 +49,7 @@ type receiver struct {
 	lastGroup    string // as of the last message to a group: saves an allocation
 	waiting      fifo[waitingMessage]
 	firstWaiting uint64 // number of waiting[0] since the receiver exists
+	owed         int    // of waiting: taken before an older one, and somebody waits to hear it
 	taken        uint32
 }
 
@@ -96,7 +97,7 @@ func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, 
 func (r *receiver) begin(stream, seq uint32) {
 	r.known, r.stream, r.expected, r.taken = true, stream, seq, seq
 	r.firstWaiting += uint64(r.waiting.len())
-	r.waiting = fifo[waitingMessage]{}
+	r.waiting, r.owed = fifo[waitingMessage]{}, 0
 	r.resetDue, r.resetSent, r.refusal, r.refusing, r.turnedAway = false, false, 0, 0, false
 }
 
@@ -132,12 +133,19 @@ func (r *receiver) take(n uint64) (now, soon bool) {
 	if n < r.firstWaiting {
 		return false, false // of a stream that was replaced
 	}
-	r.waiting.at(int(n - r.firstWaiting)).taken = true
+	w := r.waiting.at(int(n - r.firstWaiting))
+	w.taken = true
+	if w.ackNow {
+		r.owed++
+	}
 	for r.waiting.len() > 0 && r.waiting.at(0).taken {
 		w := r.waiting.pop()
 		r.firstWaiting++
 		r.taken = w.end
-		now = now || w.ackNow
+		if w.ackNow {
+			now = true
+			r.owed--
+		}
 		soon = true
 	}
 	if soon && r.waiting.len() == 0 {

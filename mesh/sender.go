@@ -28,6 +28,7 @@ const (
 	busyFirst   = 10 * time.Millisecond  // pause after the relay's outbox was full …
 	busyMax     = 50 * time.Millisecond  // … doubling up to this
 	shareSpan   = time.Second            // messages queued within so long may share a frame: it expires with the last
+	shareBlind  = 64                     // messages that share a frame that nobody has granted
 	minCut      = 1024                   // a message is not cut into smaller frames than this to fit a window
 	messageCost = 96                     // what a queued message costs beside its bytes, in SendBytes and InboxBytes
 	noDeadline  = time.Duration(1 << 62) // never
@@ -152,6 +153,7 @@ func (s *sender) push(now time.Duration, m outMessage) {
 		if now-s.idleSince >= idleWindow {
 			s.granted = false
 		}
+		s.probeWait = probeFirst
 		s.armProbe(now)
 	}
 	s.queue.push(m)
@@ -220,20 +222,36 @@ func (s *sender) tick(now time.Duration, linked bool, dst []byte, pack packFunc)
 	if now >= s.holdUntil {
 		s.holdUntil = 0
 	}
-	if s.queue.len() == 0 || now < s.probeAt {
+	if len(s.taken) > 0 && s.absent && now >= s.heard+s.retention {
+		s.forgetTaken(ErrOutcomeUnknown)
+	}
+	if s.queue.len() == 0 && len(s.taken) == 0 || now < s.probeAt {
 		return dst
 	}
 	if !linked {
 		s.armProbe(now)
 		return dst
 	}
+	if s.queue.len() == 0 {
+		return s.ask(now, dst)
+	}
 	return s.probe(now, dst, pack)
 }
 
-// fits tells whether the next frame, of this cost, is inside the window. The first frame of a window always is.
+// ask repeats the number of a frame that is acknowledged: the Ack that answers it says what was taken. The one that said so before may
+// be lost with a link.
+func (s *sender) ask(now time.Duration, dst []byte) []byte {
+	s.probeWait = min(2*s.probeWait, probeMax)
+	s.armProbe(now)
+	f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagAckNow, To: s.to, From: s.from, Stream: s.id, Seq: s.taken[0].end - 1}
+	return f.Append(dst)
+}
+
+// fits tells whether the next frame, of this cost, is inside the window. The first frame of a window always is, and a
+// reply that nothing is before: it costs the inbox nothing.
 func (s *sender) fits(cost int) bool {
 	if s.next.seq == s.ack.seq {
-		return !s.granted || s.window > 0 && s.messages > 0
+		return !s.granted || s.window > 0 && s.messages > 0 || s.at(s.next.n).flags&codec.FlagReply != 0
 	}
 	return s.granted && s.inflight+cost <= s.window && int(s.next.n-s.ack.n) < s.messages
 }
@@ -277,7 +295,9 @@ func (s *sender) cutFrame(m *outMessage) bool {
 func (s *sender) share() bool {
 	limit := s.maxShare
 	most := s.queue.len() - int(s.next.n-s.headN)
-	if s.granted {
+	if !s.granted {
+		most = min(most, shareBlind)
+	} else {
 		limit = min(limit, s.window-s.inflight-s.overhead)
 		most = min(most, s.messages-int(s.next.n-s.ack.n))
 	}
@@ -414,7 +434,7 @@ func (s *sender) linkChanged(now time.Duration) {
 	s.holdUntil, s.busyWait = 0, 0
 	s.absent = false
 	s.probeWait = probeFirst
-	if s.queue.len() > 0 {
+	if s.queue.len() > 0 || len(s.taken) > 0 {
 		s.armProbe(now)
 	}
 }
@@ -486,6 +506,9 @@ func (s *sender) pop(now time.Duration) {
 	if s.queue.len() == 0 {
 		s.idleSince = now
 		s.probeAt = noDeadline
+		if len(s.taken) > 0 {
+			s.armProbe(now)
+		}
 	}
 }
 
@@ -496,6 +519,9 @@ func (s *sender) onReset(now time.Duration, seq uint32, known bool) {
 	}
 	s.stats.resets++
 	s.heard = now
+	if !known {
+		s.forgetTaken(ErrOutcomeUnknown)
+	}
 	s.absent, s.never, s.known = false, false, true
 	if !known || codec.Less(seq, s.ack.seq) {
 		s.rewind()
@@ -578,6 +604,9 @@ func (s *sender) forgetTaken(reason error) {
 // deadline is when the owner must call again at the latest.
 func (s *sender) deadline() time.Duration {
 	if s.queue.len() == 0 {
+		if len(s.taken) > 0 {
+			return s.probeAt
+		}
 		return noDeadline
 	}
 	d := min(s.probeAt, s.expiry())

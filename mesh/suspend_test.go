@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"syscall"
@@ -137,4 +138,73 @@ func suspendPeer(t *testing.T, pause, retention time.Duration) {
 	case len(got)+given < sent || len(got)+unsent > sent:
 		t.Error("delivered and given up are not everything")
 	}
+}
+
+// TestSoak does, for minutes, whatever may happen to a mesh of processes, under traffic that never stops. The order of
+// events comes from a seed that it prints.
+func TestSoak(t *testing.T) {
+	if !*long {
+		t.Skip("runs with -long")
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	f := newFleet(t, 4, 8, false)
+	ctx, stop := context.WithCancel(context.Background())
+	traffic := f.traffic(ctx, 2000)
+	counts := map[string]int{}
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end) && !t.Failed(); {
+		what := random.IntN(6)
+		i := random.IntN(len(f.relays))
+		d := time.Duration(random.IntN(6000)) * time.Millisecond
+		switch what {
+		case 0: // a relay process, or a candidate, crashes
+			f.relays[i].kill()
+			f.settle(d / 4)
+			f.start(i)
+			counts["killed"]++
+		case 1: // is suspended
+			f.relays[i].suspend()
+			time.Sleep(d)
+			f.relays[i].resume()
+			counts["suspended"]++
+		case 2: // the relay itself crashes
+			f.killRelay()
+			counts["relay killed"]++
+		case 3: // a receiver pauses
+			n := f.pairs[random.IntN(len(f.pairs))].to
+			if err := n.Pause(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(d)
+			if err := n.Resume(); err != nil {
+				t.Fatal(err)
+			}
+			counts["paused"]++
+		case 4: // somebody comes for a moment
+			n, err := mesh.Join(ctx, mesh.Config{Name: fmt.Sprint("guest", counts["guests"]), Mesh: f.mesh, Bind: "127.0.0.1", NoMDNS: true, Seeds: f.addrs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.settle(d / 8)
+			n.Close()
+			counts["guests"]++
+		case 5: // two at once
+			j := (i + 1) % len(f.relays)
+			f.relays[i].kill()
+			f.relays[j].suspend()
+			time.Sleep(d / 2)
+			f.relays[j].resume()
+			f.start(i)
+			counts["two at once"]++
+		}
+		f.settle(time.Duration(random.IntN(1500)) * time.Millisecond)
+	}
+	stop()
+	traffic.Wait()
+	total := 0
+	for _, p := range f.pairs {
+		total += p.sent
+	}
+	t.Logf("%d messages, %v: 0 lost, 0 twice, 0 out of order", total, counts)
 }

@@ -146,3 +146,59 @@ func TestSmallAmongLarge(t *testing.T) {
 		}
 	})
 }
+
+// TestRequestForEachMessage: a worker with a full inbox asks another node about each message before it takes the next.
+func TestRequestForEachMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		adapt := func(c *mesh.Config) {
+			if c.Name == "worker" {
+				c.InboxBytes = 256 << 10
+			}
+		}
+		m := meshtest.NewInMemory(t, adapt, "relay", "worker", "source", "db")
+		m.Node("db").Handle(func(context.Context, mesh.Message) (any, error) { return "row", nil })
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for range 4000 {
+			if err := m.Node("source").Send(ctx, "worker", make([]byte, 1000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3 * time.Second) // the inbox is full by now
+		start := time.Now()
+		for i := range 4000 {
+			if _, err := m.Node("worker").Receive(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.Node("worker").Request(ctx, "db", i); err != nil {
+				t.Fatalf("request %d: %v", i, err)
+			}
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("4000 requests took %v", took)
+		}
+	})
+}
+
+// TestTakenWithoutALink: a message is taken while its receiver has no link. Who waits for that hears of it when there is one.
+func TestTakenWithoutALink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meshtest.NewInMemory(t, nil, "relay", "a", "b")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- m.Node("a").Deliver(ctx, "b", "x", mesh.UntilTaken()) }()
+		time.Sleep(time.Second) // it is in b's inbox, and acknowledged
+		m.Partition([]string{"relay", "a"}, []string{"b"})
+		time.Sleep(10 * time.Second)
+		if got := m.Node("b").Get(mesh.All); len(got) != 1 {
+			t.Fatal(got)
+		}
+		m.Heal()
+		start := time.Now()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("known %v after the cable was whole again", time.Since(start))
+	})
+}

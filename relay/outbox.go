@@ -2,6 +2,7 @@ package relay
 
 import (
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -314,7 +315,7 @@ func (o *outbox) stuck(now, tooLong time.Duration) bool {
 	if since == 0 {
 		return false
 	}
-	if now-since > tooLong/2 {
+	if now-since > tooLong/2 && runtime.GOOS != "windows" { // there, what a write that was interrupted has written is not certain
 		_ = rawConn(o.conn).SetWriteDeadline(time.Unix(1, 0))
 	}
 	return now-since > tooLong

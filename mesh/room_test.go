@@ -1,0 +1,126 @@
+package mesh
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// What an application may do with an inbox that is full, and what is told about messages that are taken out of turn.
+
+func newTestInbound(limit int) *inbound {
+	start := time.Now()
+	set := &settings{}
+	set.Name, set.InboxBytes, set.MaxMessage, set.Now = "b", limit, 1<<20, time.Now
+	set.unpacker, _ = codec.NewUnpacker(nil)
+	return newInbound(set, func() time.Duration { return time.Since(start) }, func(time.Duration) {}, &events{now: time.Now})
+}
+
+// TestFullInboxOfOnesOwn: who takes a message from a full inbox may send one to itself.
+func TestFullInboxOfOnesOwn(t *testing.T) {
+	b := newTestInbound(32 << 10)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for b.in.free() > 0 {
+		if err := b.local(ctx, "b", make([]byte, 100), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 200 {
+		if _, err := b.receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.local(ctx, "b", make([]byte, 100), nil); err != nil {
+			t.Fatalf("%d were taken: %v", i+1, err)
+		}
+	}
+}
+
+// TestTakenOutOfTurn: a message of which the sender wants to know when it is taken, taken first by Get, counts as soon as Receive
+// has taken those before it.
+func TestTakenOutOfTurn(t *testing.T) {
+	w := newWire(1<<20, 40000)
+	b := newTestInbound(1 << 20)
+	w.in = b.in
+	pass := func() {
+		for range 3 {
+			w.now += 10 * time.Millisecond
+			w.pass(w.o.transmit(w.now, nil, 1<<20, plain))
+			for answers := w.in.answers(w.now, nil, true); len(answers) > 0; {
+				f, rest, _ := codec.Next(answers)
+				answers = rest
+				w.o.takeAnswer(w.now, f, true)
+			}
+		}
+	}
+	awaited := newReceipt(true)
+	w.o.push(0, outMessage{data: []byte{1}})
+	w.o.push(0, outMessage{data: []byte{2}})
+	w.o.push(0, outMessage{data: []byte{3}, receipt: awaited, ackNow: true})
+	pass()
+	if got := b.get(1); got[0].data[0] != 3 {
+		t.Fatal(got)
+	}
+	w.o.push(0, outMessage{data: []byte{4}})
+	pass()
+	for want := byte(1); want < 3; want++ {
+		if m, err := b.receive(context.Background()); err != nil || m.data[0] != want {
+			t.Fatal(m, err)
+		}
+	}
+	if taken := b.in.receivers["a"].taken; codec.Less(taken, w.o.taken[0].end) {
+		t.Errorf("messages 1 to 3 are taken, and the sender, who waits for that, would be told %d", taken)
+	}
+}
+
+// TestForgottenSenders: of senders that were silent for long nothing stays but their messages.
+func TestForgottenSenders(t *testing.T) {
+	in := newIntake("b", 1<<20, 1<<20, unpackPlain)
+	now := time.Duration(0)
+	for i := range 100 {
+		from := string(rune('A'+i/26)) + string(rune('a'+i%26))
+		f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagFirst, To: "b", From: from, Stream: 7, Seq: 1, Payload: make([]byte, 10)}
+		in.data(now, time.Time{}, f.Append(nil))
+		in.answers(now, nil, true)
+		for range 3 {
+			now += streamKeep/2 + time.Second
+			in.answers(now, nil, true)
+		}
+		in.get(All) // the application looks only now
+		in.answers(now, nil, true)
+	}
+	for range 3 {
+		now += streamKeep/2 + time.Second
+		in.answers(now, nil, true)
+	}
+	if len(in.receivers) != 0 || in.active != 0 || in.granted != 0 || in.promised != 0 {
+		t.Errorf("%d senders known, %d active, granted %d, promised %d", len(in.receivers), in.active, in.granted, in.promised)
+	}
+}
+
+// TestAppetiteIsBounded: windows grow to what the largest outbox allows, also where an int has 32 bits.
+func TestAppetiteIsBounded(t *testing.T) {
+	in := newIntake("b", 256<<20, 64<<20, unpackPlain)
+	in.outbox = 1 << 30
+	r := &receiver{from: "a", overhead: 30, known: true}
+	for i := range 40 {
+		in.appendAck(0, nil, r)
+		if r.appetite <= 0 || r.appetite > in.outbox {
+			t.Fatalf("ack %d: appetite %d, window %d", i, r.appetite, r.window)
+		}
+		in.setWindow(r, r.window/2-1, r.messages)
+	}
+}
+
+// TestReplyPassesFullInbox: who waits for a reply may be the one who would make room.
+func TestReplyPassesFullInbox(t *testing.T) {
+	in := newIntake("b", 32<<10, 1<<20, unpackPlain)
+	in.used = in.limit + 1
+	f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagFirst | codec.FlagReply, To: "b", From: "db", Stream: 8, Seq: 1, Payload: make([]byte, 10)}
+	in.data(0, time.Time{}, f.Append(nil))
+	if len(in.replies) != 1 || in.used != in.limit+1 {
+		t.Errorf("%d replies, used %d of %d", len(in.replies), in.used, in.limit)
+	}
+}
