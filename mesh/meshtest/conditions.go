@@ -1,8 +1,10 @@
 package meshtest
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -59,6 +61,29 @@ func (c *conditions) but(change func(*conditions)) *conditions {
 	next := &conditions{groups: maps.Clone(c.groups), cables: maps.Clone(c.cables), others: c.others, suspended: maps.Clone(c.suspended)}
 	change(next)
 	return next
+}
+
+// String says what is wrong, after a semicolon, and what ends it; "" if nothing is.
+func (c *conditions) String() string {
+	s := ""
+	if c.groups != nil {
+		s += "; a partition is on: Heal ends it"
+	}
+	if len(c.cables) > 0 || c.others != (Cable{}) {
+		s += "; there are bad cables: Heal ends that"
+	}
+	if len(c.suspended) > 0 {
+		s += fmt.Sprintf("; suspended are %q: Continue wakes them", slices.Sorted(maps.Keys(c.suspended)))
+	}
+	return s
+}
+
+// check refuses what cannot be.
+func (c Cable) check() error {
+	if c.Loss < 0 || c.Loss > 1 || c.Latency < 0 || c.Jitter < 0 || c.Rate < 0 {
+		return fmt.Errorf("meshtest: no cable is like %+v: Loss is from 0 to 1, and nothing is negative", c)
+	}
+	return nil
 }
 
 func (c *conditions) cable(h *host) Cable {

@@ -1,11 +1,17 @@
 package meshtest
 
+import "slices"
+
 // Faults act between nodes, by name, also on those that a program under test makes with Config, and on what is under way
 // at the moment. Those of the network end with Heal.
 
 // Partition cuts all cables between groups of nodes. Nodes of the same group reach each other; those that no group names
 // are one group more. It replaces an earlier partition.
 func (m *Mesh) Partition(groups ...[]string) {
+	m.t.Helper()
+	if all := slices.Concat(groups...); len(slices.Compact(slices.Sorted(slices.Values(all)))) != len(all) {
+		m.t.Fatalf("meshtest: a node is in one group at most: %q", groups)
+	}
 	m.net.change(func(c *conditions) {
 		c.groups = make(map[string]int)
 		for i, g := range groups {
@@ -19,6 +25,10 @@ func (m *Mesh) Partition(groups ...[]string) {
 // Cable gives these nodes a cable of that kind, or all that have none of their own if no name is given. It replaces the
 // cable that they had: Cable{} is a good one.
 func (m *Mesh) Cable(c Cable, names ...string) {
+	m.t.Helper()
+	if err := c.check(); err != nil {
+		m.t.Fatal(err)
+	}
 	m.net.change(func(to *conditions) {
 		if len(names) == 0 {
 			to.others = c

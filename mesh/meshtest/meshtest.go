@@ -203,19 +203,22 @@ func (m *Mesh) WaitAll() {
 // reach: after a partition, until they have found themselves one.
 func (m *Mesh) Wait(names ...string) {
 	m.t.Helper()
+	if len(names) == 0 {
+		m.t.Fatal("meshtest: no node of this Mesh is running; a program under test waits with its own node's WaitFor")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	for {
 		for _, name := range names {
 			if err := m.Node(name).WaitFor(ctx, names...); err != nil {
-				m.t.Fatalf("meshtest: node %q: %v", name, err)
+				m.t.Fatalf("meshtest: node %q: %v%s", name, err, m.net.conditions.Load())
 			}
 		}
 		if m.agreed(names) != "" {
 			return
 		}
 		if err := m.waitChange(ctx, names[0]); err != nil {
-			m.t.Fatalf("meshtest: %q do not agree on a relay: %v", names, err)
+			m.t.Fatalf("meshtest: %q do not agree on a relay: %v%s", names, err, m.net.conditions.Load())
 		}
 	}
 }
