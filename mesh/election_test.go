@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -123,5 +124,28 @@ func TestGoesWhereTold(t *testing.T) {
 	s.targets["10.0.0.2:1"].tried = false
 	if now = relayRetry + 1; !slices.Contains(wanted(), "10.0.0.3:1") || !s.relayTried() {
 		t.Error("it waits for the named one for ever")
+	}
+}
+
+// TestRemembersTheLost: a light node whose relay is dead finds its mesh by those that it lost sight of.
+func TestRemembersTheLost(t *testing.T) {
+	v := newView("me")
+	gone := func(name string, reason codec.LeftReason, addrs ...string) {
+		e := codec.Entry{Name: name, Instance: 7, Addrs: addrs}
+		v.update(codec.Update{Changes: []codec.Change{{Op: codec.Joined, Entry: e}}})
+		v.update(codec.Update{Changes: []codec.Change{{Op: codec.Left, Entry: e, Reason: reason}}})
+	}
+	gone("light", codec.LeftLost)
+	gone("polite", codec.LeftBye, "10.0.0.8:1")
+	if got := v.lostAddrs(); len(got) != 0 {
+		t.Error(got)
+	}
+	for i := range 3 * lostKept {
+		gone("n", codec.LeftLost, fmt.Sprint("10.0.0.9:", i+1))
+		gone("m", codec.LeftLost, "10.0.0.10:1")
+	}
+	got := v.lostAddrs()
+	if len(got) != lostKept || got[lostKept-1][0] != "10.0.0.10:1" || got[lostKept-2][0] != fmt.Sprint("10.0.0.9:", 3*lostKept) {
+		t.Error(got)
 	}
 }

@@ -158,6 +158,11 @@ func (s *seek) plan() {
 		for _, seed := range u.set.Seeds {
 			s.want(targetSeed, []string{seed})
 		}
+		if u.disc == nil { // a light node has nobody else to ask
+			for _, addrs := range u.n.view.lostAddrs() {
+				s.want(targetSeed, addrs)
+			}
+		}
 	}
 	if best, self := s.bestCandidate(nodes); best != nil && !self && s.mayAsk() {
 		s.want(targetCandidate, best.addrs)

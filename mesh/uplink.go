@@ -285,11 +285,14 @@ func (u *uplink) confirm() {
 		if !confirmed(len(last), back, linked) {
 			return
 		}
+		// If the relay before was a founder, its term may have grown since this node linked to it, and may still: by what
+		// gossip said, or by the number of those that it had linked.
 		for _, n := range u.nodes() {
-			if n.Instance == u.predecessor { // a founder, its term may have grown since this node linked to it
+			if n.Instance == u.predecessor {
 				u.maxTerm = max(u.maxTerm, n.Meta.Term)
 			}
 		}
+		u.maxTerm = max(u.maxTerm, founded(len(last)))
 		term = u.maxTerm + 1
 	}
 	if term <= own {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ type view struct {
 	linked   bool
 	fresh    bool          // the roster of this relay has come
 	staging  []codec.Entry // parts of a roster that is not complete yet
+	lost     [][]string    // addresses of candidates that were lost, the newest last
 	changed  chan struct{} // closed at the next change
 	deadline time.Duration // when those expected count as lost; noDeadline: nobody is
 }
@@ -29,7 +31,10 @@ type listed struct {
 	expected bool // of the last roster, not yet in this one
 }
 
-const expectFor = 5 * time.Second
+const (
+	expectFor = 5 * time.Second
+	lostKept  = 16 // candidates
+)
 
 // change is what a roster or update meant for one node.
 type change struct {
@@ -182,6 +187,9 @@ func (v *view) update(u codec.Update) []change {
 		}
 		if l, ok := v.nodes[c.Entry.Name]; ok && l.Instance == c.Entry.Instance {
 			delete(v.nodes, c.Entry.Name)
+			if c.Reason != codec.LeftBye {
+				v.lose(l.Entry)
+			}
 			out = append(out, change{EventLeft, l.Entry, c.Reason.String()})
 		}
 	}
@@ -228,6 +236,23 @@ func sameShown(a, b codec.Entry) bool {
 	return true
 }
 
+// lose keeps where a candidate was: it may live, and be the relay of others.
+func (v *view) lose(e codec.Entry) {
+	if e.Role == RolePeer || len(e.Addrs) == 0 {
+		return
+	}
+	v.lost = slices.DeleteFunc(v.lost, func(addrs []string) bool { return slices.Equal(addrs, e.Addrs) })
+	v.lost = append(v.lost, e.Addrs)
+	v.lost = v.lost[max(0, len(v.lost)-lostKept):]
+}
+
+// lostAddrs is where candidates were that were lost.
+func (v *view) lostAddrs() [][]string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.lost)
+}
+
 // due is when expire has something to do.
 func (v *view) due() time.Duration {
 	v.mu.Lock()
@@ -247,6 +272,7 @@ func (v *view) expire(now time.Duration) []change {
 	for name, l := range v.nodes {
 		if l.expected {
 			delete(v.nodes, name)
+			v.lose(l.Entry)
 			out = append(out, change{EventLeft, l.Entry, codec.LeftLost.String()})
 		}
 	}

@@ -56,8 +56,13 @@ func anything(w *world) {
 		time.Sleep(w.between(0, hurry))
 		w.anyFault()
 	}
-	for _, p := range w.programs { // some stay dead, but somebody must be able to be the relay
-		if !w.runs(p) && (w.rng.IntN(2) == 0 || p == w.programs[0]) {
+	for i, p := range w.programs { // some stay dead, but not those whom light nodes dial
+		if i < 2 && p.impostor != nil {
+			w.say("the impostor of %s goes", p.name)
+			p.impostor.kill()
+			p.impostor = nil
+		}
+		if !w.runs(p) && (i < 2 || w.rng.IntN(2) == 0) {
 			w.say("start %s", p.name)
 			w.start(p)
 		}
