@@ -188,7 +188,7 @@ func badCable(t *testing.T, d time.Duration, rate int, change func(*proxy), duri
 					}
 				}
 			}
-			if err := pair[0].Send(ctx, pair[1].Name(), "last"); err != nil {
+			if err := pair[0].Send(ctx, pair[1].Name(), fmt.Sprint("last after ", sent[i])); err != nil {
 				t.Error(err)
 			}
 		})
@@ -199,7 +199,7 @@ func badCable(t *testing.T, d time.Duration, rate int, change func(*proxy), duri
 					t.Errorf("%s, message %d: %v", pair[1].Name(), n, err)
 					return
 				}
-				if m.Text() == "last" && n == sent[i] {
+				if m.Text() == fmt.Sprint("last after ", n) {
 					return
 				}
 				if got := m.Text()[:8]; got != fmt.Sprintf("%08d", n) {

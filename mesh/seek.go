@@ -239,7 +239,8 @@ func (s *seek) standing() standing {
 	nodes := u.nodes()
 	_, st.best = s.bestCandidate(nodes)
 	if !s.orphan {
-		st.settled = s.settled()
+		// One refusal may be a bad cable, and the next may be for good: who was refused does not begin a mesh of its own meanwhile.
+		st.settled = s.settled() && (u.wasLinked || s.refusal == nil)
 		st.relayLives = slices.ContainsFunc(nodes, func(n discovery.Node) bool {
 			return n.Meta.Relay && n.Meta.Term > 0 && n.State == discovery.Alive
 		})
