@@ -218,8 +218,9 @@ func TestOwnPrograms(t *testing.T) {
 			defer n.Close()
 			nodes = append(nodes, n)
 		}
+		m.Dial("lamp")
 		for _, n := range nodes {
-			if err := n.WaitFor(ctx, "a", "b", "c"); err != nil || n.Relay() != "a" {
+			if err := n.WaitFor(ctx, "a", "b", "c", "lamp"); err != nil || n.Relay() != "a" {
 				t.Error(n.Name(), n.Relay(), err)
 			}
 		}
