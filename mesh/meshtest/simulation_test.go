@@ -220,6 +220,9 @@ func (w *world) run(script func(*world)) (o outcome) {
 // end ends all programs.
 func (w *world) end() {
 	w.silence()
+	w.mu.Lock()
+	w.relay = "" // what they make of each other's end is not looked at
+	w.mu.Unlock()
 	for _, p := range w.programs {
 		for _, l := range p.all {
 			l.kill()
