@@ -132,6 +132,7 @@ func (l *Link) end(err error) error {
 
 // read hands what comes to h until the link ends.
 func (l *Link) read(h Handler) error {
+	var frames frameWatch
 	handled := false
 	defer func() {
 		if handled { // the end came in the middle of a batch
@@ -140,6 +141,7 @@ func (l *Link) read(h Handler) error {
 	}()
 	for {
 		handled = false
+		whole := 0
 		for len(l.in.data()) > 0 {
 			f, _, err := codec.Next(l.in.data())
 			if err != nil {
@@ -158,10 +160,14 @@ func (l *Link) read(h Handler) error {
 				h.HandleFrame(f)
 				handled = true
 			}
+			whole += len(f)
 			l.in.consume(len(f))
 			if err != nil {
 				return err
 			}
+		}
+		if err := frames.check(time.Duration(l.lastRead.Load()), whole, len(l.in.data())); err != nil {
+			return err
 		}
 		if handled {
 			handled = false

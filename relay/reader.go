@@ -67,6 +67,7 @@ func (p *peer) run() {
 // read routes what comes until the link ends.
 func (p *peer) read() error {
 	clock := &p.hub.clock
+	var frames frameWatch
 	for {
 		if len(p.in.data()) > 0 {
 			if p.stopped.Load() {
@@ -81,6 +82,9 @@ func (p *peer) read() error {
 			}
 			p.in.consume(n)
 			p.in.reserve(wholeFrame(p.in.data()))
+			if err := frames.check(clock.now(), n, len(p.in.data())); err != nil {
+				return err
+			}
 		}
 		now := clock.now()
 		p.in.rest(now)
