@@ -54,7 +54,7 @@ type Config struct {
 	// For programs that come for a moment.
 	Visitor bool
 	// Secret of the mesh: SecretSize bytes, the same on all its nodes; links and gossip are encrypted with keys from it.
-	// nil: an open mesh. Empty but not nil is an error.
+	// nil: an open mesh. Empty but not nil is an error. See NewSecret, LoadSecret and Passphrase.
 	Secret []byte
 	// OldSecrets are accepted too, and tried when a relay has another Secret, while a mesh changes keys without
 	// stopping; at most 4. The steps, each finished on all nodes before the next begins: Secret old with OldSecrets {new};
@@ -164,7 +164,7 @@ func (c Config) check() (*settings, error) {
 		return nil, err
 	}
 	if c.Secret != nil && len(c.Secret) != SecretSize {
-		return nil, fmt.Errorf("%w: Config.Secret has %d bytes, not %d; make one with NewSecret, Passphrase or `ultra keygen`", ErrBadConfig, len(c.Secret), SecretSize)
+		return nil, fmt.Errorf("%w: Config.Secret has %d bytes, not %d; make one with NewSecret, Passphrase or `ultra keygen`, and read it with LoadSecret", ErrBadConfig, len(c.Secret), SecretSize)
 	}
 	for _, old := range c.OldSecrets {
 		if c.Secret == nil || len(old) != SecretSize || len(c.OldSecrets) > relay.MaxOldSecrets {

@@ -1,0 +1,68 @@
+package mesh_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"ultrasockets/mesh"
+)
+
+// TestLoadSecret reads what keygen writes, and refuses what is no secret, with a sentence that says what to do and never what
+// the file holds.
+func TestLoadSecret(t *testing.T) {
+	want := mesh.NewSecret()
+	digits := fmt.Sprintf("%x", want)
+	file := filepath.Join(t.TempDir(), "lab.secret")
+	write := func(text string, mode os.FileMode) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := mesh.LoadSecret(file); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "ultra keygen") {
+		t.Error("no file:", err)
+	}
+	for _, text := range []string{digits, digits + "\n", "  " + strings.ToUpper(digits) + "\r\n\n"} {
+		write(text, 0o600)
+		if got, err := mesh.LoadSecret(file); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%q: %x %v", text, got, err)
+		}
+	}
+	write(digits, 0o400)
+	if _, err := mesh.LoadSecret(file); err != nil {
+		t.Error("a file that its owner may only read:", err)
+	}
+	long := digits + strings.Repeat("\n", 1<<10) + "more" // also beyond what is looked at
+	for _, text := range []string{"", "\n", digits[2:], digits[1:], digits + "00", digits + digits, digits[:62] + "zz", string(want), long, strings.Repeat("a", 1<<20)} {
+		write(text, 0o600)
+		got, err := mesh.LoadSecret(file)
+		if !errors.Is(err, mesh.ErrBadConfig) || !strings.Contains(err.Error(), "64 hex digits") || got != nil {
+			t.Errorf("%.80q: %x %v", text, got, err)
+		} else if strings.Contains(err.Error(), digits[2:30]) {
+			t.Errorf("the error tells the secret: %v", err)
+		}
+	}
+	if _, err := mesh.LoadSecret(filepath.Dir(file)); err == nil {
+		t.Error("a folder is a secret")
+	}
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows keeps no bits that say who may read a file")
+	}
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o620, 0o602, 0o644, 0o777, 0o601} {
+		write(digits, mode)
+		got, err := mesh.LoadSecret(file)
+		if !errors.Is(err, mesh.ErrBadConfig) || !strings.Contains(err.Error(), "chmod 600 "+file) || got != nil {
+			t.Errorf("%04o: %x %v", mode, got, err)
+		}
+	}
+}
