@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -23,7 +24,7 @@ const (
 )
 
 // Handler answers a request; what it returns, any value that Send takes, is the reply. Its error reaches the requester as
-// a *RemoteError. ctx ends with the node.
+// a *RemoteError, or, if it wraps ErrNoHandler, as that: this request is none of its own. ctx ends with the node.
 type Handler func(ctx context.Context, request Message) (any, error)
 
 // requests are those of others that wait for the handler or are being handled, and the own ones that wait for replies.
@@ -77,15 +78,24 @@ func (n *Node) Request(ctx context.Context, to string, value any) (Message, erro
 }
 
 func (q *requests) request(ctx context.Context, to string, value any) (Message, error) {
+	a, err := q.begin(ctx, to, value)
+	if err != nil {
+		return Message{}, err
+	}
+	return a.wait(ctx)
+}
+
+// begin queues a request.
+func (q *requests) begin(ctx context.Context, to string, value any) (_ *Answer, err error) {
 	n := q.n
 	if err := codec.CheckName(to); err != nil {
-		return Message{}, err
+		return nil, err
 	}
 	if err := n.out.accepting(); err != nil {
-		return Message{}, err
+		return nil, err
 	}
 	if !n.view.expected(to) {
-		return Message{}, n.noPeer(to)
+		return nil, n.noPeer(to)
 	}
 	a := &asked{to: to, done: make(chan struct{})}
 	if e, here := n.view.lookup(to); here {
@@ -94,23 +104,23 @@ func (q *requests) request(ctx context.Context, to string, value any) (Message, 
 	q.mu.Lock()
 	if q.closed != nil {
 		q.mu.Unlock()
-		return Message{}, q.closed
+		return nil, q.closed
 	}
 	q.serial++
 	id := q.serial
 	q.waiting[id] = a
 	q.mu.Unlock()
 	defer func() {
-		q.mu.Lock()
-		delete(q.waiting, id)
-		q.mu.Unlock()
+		if err != nil {
+			q.forget(id)
+		}
 	}()
 	data, err := codec.AppendValue(binary.BigEndian.AppendUint64(nil, id), value)
 	if err != nil {
-		return Message{}, err
+		return nil, err
 	}
 	if len(data) > n.set.MaxMessage {
-		return Message{}, fmt.Errorf("%w (%d bytes, MaxMessage is %d)", ErrTooLarge, len(data), n.set.MaxMessage)
+		return nil, fmt.Errorf("%w (%d bytes, MaxMessage is %d)", ErrTooLarge, len(data), n.set.MaxMessage)
 	}
 	m := outMessage{data: data, flags: codec.FlagRequest, ackNow: true}
 	if to == n.set.Name {
@@ -119,10 +129,10 @@ func (q *requests) request(ctx context.Context, to string, value any) (Message, 
 		q.serve(r)
 	} else if m.receipt = newReceipt(false); true {
 		if err := n.out.send(ctx, to, m); err != nil {
-			return Message{}, err
+			return nil, err
 		}
 	}
-	return q.await(ctx, a, m.receipt)
+	return &Answer{q, a, id, m.receipt}, nil
 }
 
 // await waits for the reply; lost tells if the request itself is given up.
@@ -206,6 +216,9 @@ func (q *requests) handle(r request) {
 		status, value = replyResult, result
 		if err != nil {
 			status, value = replyError, err.Error()
+		}
+		if errors.Is(err, ErrNoHandler) {
+			status = replyUnserved
 		}
 	}
 	head := append(r.id[:len(r.id):len(r.id)], status)
