@@ -10,23 +10,30 @@ import (
 	"ultrasockets/mesh"
 )
 
-// arrival is a message as --json prints it. Exactly one of Value and Bytes is there.
+// arrival is a message as --json prints it.
 type arrival struct {
-	From   string          `json:"from"`
-	Serial uint64          `json:"serial"`
-	Time   time.Time       `json:"time"`
-	To     string          `json:"to"`
-	Value  json.RawMessage `json:"value,omitempty"`
-	Bytes  *[]byte         `json:"bytes,omitempty"`
+	From   string    `json:"from"`
+	Serial uint64    `json:"serial"`
+	Time   time.Time `json:"time"`
+	To     string    `json:"to"`
+	jsonContent
+}
+
+// jsonContent is what a message says. Exactly one of Value and Bytes is there.
+type jsonContent struct {
+	Value json.RawMessage `json:"value,omitempty"`
+	Bytes *[]byte         `json:"bytes,omitempty"`
+}
+
+func contentOf(m mesh.Message) jsonContent {
+	if b, ok := m.Value().([]byte); ok {
+		return jsonContent{Bytes: &b}
+	}
+	return jsonContent{Value: jsonOfMessage(m)}
 }
 
 func appendArrivalJSON(dst []byte, m mesh.Message) []byte {
-	a := arrival{From: m.From, Serial: m.Serial, Time: m.Time, To: m.To}
-	if b, ok := m.Value().([]byte); ok {
-		a.Bytes = &b
-	} else {
-		a.Value = jsonOfMessage(m)
-	}
+	a := arrival{m.From, m.Serial, m.Time, m.To, contentOf(m)}
 	return append(append(dst, jsonLine(a)...), '\n')
 }
 

@@ -218,7 +218,7 @@ func (d *demo) actTalk(ctx context.Context) error {
 			for i, value := range samples(from.name, to.name) {
 				if d.breakOne && i == 0 && from.name == "pc2" && to.name == "pc4" {
 					d.say("    (--break: the first message from pc2 to pc4 is dropped on purpose)")
-					d.note(from, to.name, arrival{Value: jsonLine(value)})
+					d.note(from, to.name, arrival{jsonContent: jsonContent{Value: jsonLine(value)}})
 					continue
 				}
 				if err := d.send(from, to.name, value); err != nil {

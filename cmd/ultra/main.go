@@ -83,7 +83,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	cobra.EnableCommandSorting = false
 	root.AddCommand(
-		newDemo(), newJoin(), newServe(), newDial(), newSend(), newNodes(), newBenchVerb(), newKeygen(), newVersion(), newBenchPeer(),
+		newDemo(), newJoin(), newServe(), newDial(), newSend(), newRequest(), newNodes(), newPing(), newWatch(), newBenchVerb(), newKeygen(), newVersion(), newBenchPeer(),
 	)
 	return root
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,12 +26,25 @@ type tale struct {
 	Self   bool     `json:"self,omitempty"`
 	Count  int      `json:"count,omitempty"`
 	Reason string   `json:"reason,omitempty"`
+
+	Tags   map[string]string `json:"tags,omitempty"`
+	Groups []string          `json:"groups,omitempty"`
 }
 
 const (
 	taleHere    = "here"
 	taleProblem = "problem"
 )
+
+// withPeer adds what a node says of itself.
+func (t tale) withPeer(node *mesh.Node) tale {
+	for _, p := range node.Peers() {
+		if p.Name == t.Name {
+			t.Addr, t.Tags, t.Groups = p.Addr, p.Tags, p.Groups
+		}
+	}
+	return t
+}
 
 // sentence is the tale for people; "" if they need not hear of it.
 func (t tale) sentence() string {
@@ -60,6 +74,10 @@ func (t tale) sentence() string {
 		return t.Name + " paused"
 	case mesh.EventResumed:
 		return t.Name + " resumed"
+	case mesh.EventChanged:
+		return fmt.Sprintf("%s changed: tags %s, groups %s", t.Name, tagsText(t.Tags), textOr(strings.Join(t.Groups, " ")))
+	case mesh.EventUndelivered:
+		return fmt.Sprintf("%d messages to %s were given up: %s", t.Count, t.Name, t.Reason)
 	case mesh.EventGap:
 		return fmt.Sprintf("%s gave up %d frames that were on their way to here", t.Name, t.Count)
 	case mesh.EventLagged:
@@ -95,16 +113,27 @@ func (n *narrator) run(events iter.Seq[mesh.Event]) {
 
 // here says where the node is, before run.
 func (n *narrator) here() {
-	t := tale{Event: taleHere, Name: n.node.Name(), Mesh: n.node.Mesh(), Relay: n.node.Relay()}
-	n.known = make(map[string]bool)
-	for _, p := range n.node.Peers() {
+	var t tale
+	t, n.known = taleOfHere(n.node)
+	n.tell(t)
+}
+
+// taleOfHere says where a node is, and which nodes need not be announced, for they were here before.
+func taleOfHere(node *mesh.Node) (t tale, known map[string]bool) {
+	t = tale{Event: taleHere, Name: node.Name(), Mesh: node.Mesh(), Relay: node.Relay()}
+	known = make(map[string]bool)
+	for _, p := range node.Peers() {
 		t.Nodes = append(t.Nodes, p.Name)
-		n.known[p.Name] = true
+		known[p.Name] = true
 	}
-	if a := n.node.Addr(); a != nil {
+	if a := node.Addr(); a != nil {
 		t.Addr = a.String()
 	}
-	n.tell(t)
+	return t, known
+}
+
+func taleOf(e mesh.Event) tale {
+	return tale{Event: string(e.Kind), Name: e.Name, Self: e.Self, Count: e.Count, Reason: e.Reason}
 }
 
 func (n *narrator) event(e mesh.Event) {
@@ -128,7 +157,11 @@ func (n *narrator) event(e mesh.Event) {
 			return // that is what leaving means
 		}
 	}
-	n.tell(tale{Event: string(e.Kind), Name: e.Name, Self: e.Self, Count: e.Count, Reason: e.Reason})
+	t := taleOf(e)
+	if e.Kind == mesh.EventChanged {
+		t = t.withPeer(n.node)
+	}
+	n.tell(t)
 }
 
 // lose notes what was not delivered, to be told soon: messages grow old one by one.

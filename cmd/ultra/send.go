@@ -53,7 +53,7 @@ func newSend() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		value, err := f.content(cmd, to.message, cmd.InOrStdin())
+		value, err := content(cmd, to.message, cmd.InOrStdin())
 		if err != nil {
 			return err
 		}
@@ -93,10 +93,10 @@ func (f *sendFlags) split(cmd *cobra.Command, args []string) (letter, error) {
 	return l, nil
 }
 
-// content is the value to send.
-func (f *sendFlags) content(cmd *cobra.Command, message string, in io.Reader) (any, error) {
-	if cmd.Flags().Changed("value") {
-		value, err := valueOfJSON([]byte(f.value))
+// content is the value to send: of --value, if that is given; else a message, or for "-" what in holds.
+func content(cmd *cobra.Command, message string, in io.Reader) (any, error) {
+	if flag := cmd.Flags().Lookup("value"); flag.Changed {
+		value, err := valueOfJSON([]byte(flag.Value.String()))
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--value: %w; text needs quotes of its own: --value '\"text\"'", err)}
 		}
@@ -134,7 +134,7 @@ func (f *sendFlags) run(ctx context.Context, to string, value any, out io.Writer
 		}
 	}
 	if err := node.Deliver(ctx, to, value); err != nil {
-		return f.notDelivered(node, to, err)
+		return f.notDelivered(node, to, err, time.Since(began))
 	}
 	if !f.json {
 		return nil
@@ -149,6 +149,7 @@ func (f *sendFlags) run(ctx context.Context, to string, value any, out io.Writer
 
 // waitMembers waits until somebody is in the group; "" is all.
 func waitMembers(ctx context.Context, node *mesh.Node, group string) ([]string, error) {
+	began := time.Now()
 	events, cancel := context.WithCancel(ctx)
 	defer cancel()
 	happened := node.Events(events)
@@ -163,11 +164,11 @@ func waitMembers(ctx context.Context, node *mesh.Node, group string) ([]string, 
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, errInterrupted
 	}
-	return nil, nobodyIn(group, node)
+	return nil, fmt.Errorf("%w; waited for %v", nobodyIn(group, node), roughly(time.Since(began)))
 }
 
 // notDelivered says why, for people.
-func (f *sendFlags) notDelivered(node *mesh.Node, to string, err error) error {
+func (f *sendFlags) notDelivered(node *mesh.Node, to string, err error, waited time.Duration) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return errInterrupted
@@ -176,7 +177,7 @@ func (f *sendFlags) notDelivered(node *mesh.Node, to string, err error) error {
 	case strings.HasPrefix(to, mesh.ToAll):
 		return classify(err)
 	case errors.Is(err, mesh.ErrNoPeer):
-		return fmt.Errorf("no node %q in mesh %q; here: %s", to, node.Mesh(), here(node))
+		return notHere(node, to, waited)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s is in mesh %q and did not acknowledge the message within %v; it may have arrived or not", to, node.Mesh(), f.timeout)
 	}
