@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"ultrasockets/internal/alone"
 )
 
 // beaconEnv makes the test binary a node, for tests that need one in another namespace.
@@ -35,7 +37,7 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		_ = f.Value.Set("16") // these tests wait for the network, not for a processor
 	}
-	if os.Getenv(namespaceEnv) != "" {
+	if alone.Child() {
 		os.Exit(m.Run()) // its parent checks for leaks
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))

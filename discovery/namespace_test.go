@@ -1,65 +1,22 @@
 package discovery
 
 import (
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/mdns"
+
+	"ultrasockets/internal/alone"
 )
 
 // The tests of this file need a network of their own: they change interfaces and addresses, or speak to the group
 // as programs do that cannot be kept to loopback.
-
-// namespaceEnv names the test that this process is to run in its own network namespace.
-const namespaceEnv = "ULTRA_TEST_NAMESPACE"
-
-// inNamespace runs the calling test once more, in a network namespace of its own that setup (shell) has furnished,
-// and returns false; in there it returns true. It skips where there are no namespaces.
-func inNamespace(t *testing.T, setup string) bool {
-	t.Helper()
-	if os.Getenv(namespaceEnv) == t.Name() {
-		return true
-	}
-	if runtime.GOOS != "linux" {
-		t.Skip("network namespaces are a thing of Linux")
-	}
-	flags := "-n"
-	if os.Getuid() != 0 {
-		flags = "-rn"
-	}
-	if out, err := exec.Command("unshare", flags, "true").CombinedOutput(); err != nil {
-		t.Skipf("no network namespaces here: %v %s", err, out)
-	}
-	const cannot = 77
-	script := fmt.Sprintf("{ %s; } || exit %d\nexec \"$@\"", setup, cannot)
-	cmd := exec.Command("unshare", flags, "sh", "-c", script, "sh", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), namespaceEnv+"="+t.Name())
-	out, err := cmd.CombinedOutput()
-	switch {
-	case cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == cannot:
-		t.Skipf("the namespace cannot be furnished: %s", out)
-	case err != nil:
-		t.Errorf("in a namespace: %v\n%s", err, out)
-	case strings.Contains(string(out), "--- SKIP"):
-		t.Skipf("in a namespace: %s", out)
-	default:
-		t.Logf("in a namespace:\n%s", out)
-	}
-	return false
-}
-
-// oneLink furnishes a namespace with one link that is not loopback.
-const oneLink = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; ip link set lo up && ip link add us0 type veth peer name us1 && " +
-	"ip addr add 10.77.1.1/24 dev us0 && ip link set us0 up && ip link set us1 up"
 
 func shell(t *testing.T, script string) {
 	t.Helper()
@@ -83,7 +40,7 @@ func (p *peer) hasProblem(code string) bool {
 // A DNS-SD client that is not ours, asking from a port of its own, gets an answer it understands.
 func TestForeignClient(t *testing.T) {
 	t.Parallel()
-	if !inNamespace(t, "ip link set lo up && ip route add 224.0.0.0/4 dev lo") {
+	if !alone.Run(t, alone.Loopback) {
 		return
 	}
 	a := startPeer(t, 1, Config{Beacon: true, Meta: Meta{Name: "a", Relay: true, Term: 12}}, nil)
@@ -108,7 +65,7 @@ func TestForeignClient(t *testing.T) {
 // And a responder that is not ours, which answers by unicast to the asker's port, is heard.
 func TestForeignServer(t *testing.T) {
 	t.Parallel()
-	if !inNamespace(t, "ip link set lo up && ip route add 224.0.0.0/4 dev lo") {
+	if !alone.Run(t, alone.Loopback) {
 		return
 	}
 	mesh := meshHash(t.Name()) + label(process)
@@ -125,7 +82,7 @@ func TestForeignServer(t *testing.T) {
 // No route leads to the groups, and that does not matter.
 func TestNoMulticastRoute(t *testing.T) {
 	t.Parallel()
-	if !inNamespace(t, "ip link set lo up") {
+	if !alone.Run(t, "ip link set lo up") {
 		return
 	}
 	a := startPeer(t, 1, Config{Beacon: true}, nil)
@@ -139,7 +96,7 @@ func TestNoMulticastRoute(t *testing.T) {
 // Another program keeps port 5353 to itself: said in a sentence, and mended when it ends.
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
-	if !inNamespace(t, "ip link set lo up") {
+	if !alone.Run(t, "ip link set lo up") {
 		return
 	}
 	hog, err := net.ListenUDP("udp4", &net.UDPAddr{Port: mdnsPort})
@@ -165,7 +122,7 @@ func TestPortTaken(t *testing.T) {
 // A machine without any network says so, and works as soon as there is one.
 func TestNoInterface(t *testing.T) {
 	t.Parallel()
-	if !inNamespace(t, "true") {
+	if !alone.Run(t, "true") {
 		return
 	}
 	a := startPeer(t, 1, Config{Beacon: true, Bind: "every", Seeds: []string{"nowhere.invalid:7000"}}, nil)
@@ -185,7 +142,7 @@ func TestNoInterface(t *testing.T) {
 // A machine gets another address: its node takes it along.
 func TestAddressChanges(t *testing.T) {
 	t.Parallel()
-	if !inNamespace(t, oneLink) {
+	if !alone.Run(t, alone.OneLink) {
 		return
 	}
 	a := startPeer(t, 1, Config{Beacon: true, Bind: "every"}, nil)
@@ -212,7 +169,7 @@ func TestAddressChanges(t *testing.T) {
 // A node that is bound to loopback and one that is not see each other, but do not share one gossip.
 func TestLoopbackAndLAN(t *testing.T) {
 	t.Parallel()
-	if !inNamespace(t, oneLink) {
+	if !alone.Run(t, alone.OneLink) {
 		return
 	}
 	a := startPeer(t, 1, Config{Beacon: true, Bind: "every"}, nil)
@@ -236,7 +193,7 @@ func TestLoopbackAndLAN(t *testing.T) {
 // IPv6 alone does as well.
 func TestIPv6(t *testing.T) {
 	t.Parallel()
-	if !inNamespace(t, oneLink+" && ip addr flush dev us0 scope global && ip addr add fd00:77::1/64 dev us0 nodad") {
+	if !alone.Run(t, alone.OneLink+" && ip addr flush dev us0 scope global && ip addr add fd00:77::1/64 dev us0 nodad") {
 		return
 	}
 	a := startPeer(t, 1, Config{Beacon: true, Bind: "fd00:77::1", Meta: Meta{Name: "a", Relay: true}}, nil)
