@@ -27,5 +27,7 @@
 //
 // Without a key anybody on the network can say anything: a Node is where to knock, not who will open. With a key,
 // gossip is encrypted and what does not decrypt is dropped, while mDNS stays in the clear: a Hint is then still
-// only a hint. Everything that strangers can make grow is bounded: 1,024 hints, 4,096 members, 8 addresses of each.
+// only a hint. What a host says of itself (its packet comes from an address that it names) goes before what it says of
+// others, which a forger does: such hearsay moves or ends nobody who speaks for itself. Everything
+// that strangers can make grow is bounded: 1,024 hints, 4,096 members, 8 addresses of each.
 package discovery

@@ -40,6 +40,7 @@ type Node struct {
 	State    State
 	Meta     Meta      // from gossip; of a Hint only Relay and Term are known, from mDNS
 	Seen     time.Time // when something was last heard of it (gossip tells only changes)
+	Hearsay  bool      // a Hint that came from none of Addrs: what somebody says of another, to be believed last
 }
 
 // How long and how much is remembered.
@@ -57,10 +58,11 @@ var errTooManyMembers = errors.New("discovery: too many members")
 // fact is what is known of one node, by source.
 type fact struct {
 	// From mDNS. heard is zero when nothing (or nothing any more) is known from there.
-	heard time.Time
-	addrs []heardAddr
-	relay bool
-	term  uint32
+	heard   time.Time
+	addrs   []heardAddr
+	relay   bool
+	term    uint32
+	hearsay bool // nothing of it came from one of addrs
 
 	// From gossip. told is zero when it was never a member.
 	told  time.Time
@@ -94,7 +96,7 @@ func (f *fact) seen() time.Time {
 func (f *fact) node(instance uint64) Node {
 	n := Node{Instance: instance, State: f.state(), Meta: f.meta, Seen: f.seen()}
 	if n.State == Hint {
-		n.Meta.Relay, n.Meta.Term = f.relay, f.term
+		n.Meta.Relay, n.Meta.Term, n.Hearsay = f.relay, f.term, f.hearsay
 	}
 	if f.addr.IsValid() {
 		n.Addrs = append(n.Addrs, f.addr)
@@ -142,7 +144,8 @@ func (fs *facts) members() int {
 	return fs.alive
 }
 
-// hear takes in what mDNS said, and tells whether that is news.
+// hear takes in what mDNS said, and tells whether that is news. Hearsay counts only of those of whom nothing better is known:
+// nobody else can say where a node is, or that it is gone, that speaks for itself or is a member.
 func (fs *facts) hear(h hint, now time.Time) bool {
 	if h.instance == fs.self {
 		return false
@@ -150,6 +153,12 @@ func (fs *facts) hear(h hint, now time.Time) bool {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	f := fs.nodes[h.instance]
+	if f != nil && h.gone {
+		h.hearsay = !slices.ContainsFunc(f.addrs, func(a heardAddr) bool { return h.by(a.addr) })
+	}
+	if f != nil && h.hearsay && !(f.hearsay && f.told.IsZero()) {
+		return false
+	}
 	if h.gone {
 		if len(fs.byes) >= maxHints {
 			clear(fs.byes)
@@ -162,7 +171,7 @@ func (fs *facts) hear(h hint, now time.Time) bool {
 	case !h.gone && now.Sub(fs.byes[h.instance]) < echoLife:
 		return false // answers and goodbyes come to different sockets, and overtake each other
 	case f == nil:
-		f = &fact{}
+		f = &fact{hearsay: h.hearsay}
 		fs.nodes[h.instance] = f
 		defer fs.trim(Hint)
 	}
@@ -170,7 +179,10 @@ func (fs *facts) hear(h hint, now time.Time) bool {
 	if h.gone {
 		f.heard, f.addrs = time.Time{}, nil
 	} else {
-		f.heard, f.relay, f.term = now, h.relay, h.term
+		if f.hearsay && !h.hearsay {
+			f.addrs = nil
+		}
+		f.heard, f.relay, f.term, f.hearsay = now, h.relay, h.term, h.hearsay
 		f.addrs = mergeAddrs(f.addrs, h.addrs, now)
 	}
 	return fs.settle(h.instance, f, before)
@@ -271,8 +283,8 @@ func (fs *facts) sweep(now time.Time, hintLife time.Duration) {
 	}
 }
 
-// trim forgets the oldest facts of a state when there are too many: several at once, so that a flood does not sort
-// all facts for each. The caller holds mu.
+// trim forgets facts of a state when there are too many, hearsay first and then the oldest: several at once, so that a flood
+// does not sort all facts for each. The caller holds mu.
 func (fs *facts) trim(state State) {
 	if len(fs.nodes)-fs.alive <= maxHints {
 		return
@@ -286,7 +298,16 @@ func (fs *facts) trim(state State) {
 	if len(all) <= maxHints {
 		return
 	}
-	slices.SortFunc(all, func(a, b uint64) int { return fs.nodes[a].seen().Compare(fs.nodes[b].seen()) })
+	slices.SortFunc(all, func(a, b uint64) int {
+		x, y := fs.nodes[a], fs.nodes[b]
+		if x.hearsay != y.hearsay {
+			if x.hearsay {
+				return -1
+			}
+			return 1
+		}
+		return x.seen().Compare(y.seen())
+	})
 	for _, instance := range all[:len(all)-maxHints*7/8] {
 		delete(fs.nodes, instance)
 	}
@@ -299,7 +320,7 @@ func (fs *facts) settle(instance uint64, f *fact, before Node) bool {
 	switch {
 	case f.heard.IsZero() && f.told.IsZero():
 		delete(fs.nodes, instance)
-	case now.State == before.State && now.Meta == before.Meta && slices.Equal(now.Addrs, before.Addrs):
+	case now.State == before.State && now.Meta == before.Meta && now.Hearsay == before.Hearsay && slices.Equal(now.Addrs, before.Addrs):
 		return false
 	}
 	select {

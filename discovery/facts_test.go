@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -48,7 +49,7 @@ func TestLifeOfAFact(t *testing.T) {
 		{"forged by mDNS", 6, func(now time.Time) {
 			fs.hear(hint{instance: 9, addrs: []netip.AddrPort{side}, relay: true, term: 99}, now)
 		}, false, &Node{State: Alive, Addrs: []netip.AddrPort{addr, side}, Meta: meta}},
-		{"goodbye", 7, func(now time.Time) { fs.hear(hint{instance: 9, gone: true}, now) }, true,
+		{"goodbye", 7, func(now time.Time) { fs.hear(hint{instance: 9, gone: true, from: addr.Addr()}, now) }, true,
 			&Node{State: Alive, Addrs: []netip.AddrPort{addr}, Meta: meta}},
 		{"an answer that the goodbye overtook", 7, func(now time.Time) {
 			fs.hear(hint{instance: 9, addrs: []netip.AddrPort{side}}, now)
@@ -138,5 +139,52 @@ func TestFactsAreBounded(t *testing.T) {
 	fs.allLeft(now)
 	if n := len(fs.snapshot()); n > 2*maxHints || fs.members() != 0 {
 		t.Errorf("%d nodes, %d members", n, fs.members())
+	}
+}
+
+// What one host says of another counts for as long as nothing better is known: it moves nobody, ends nobody, and gives way first.
+func TestHearsayGivesWay(t *testing.T) {
+	var (
+		fs     = newFacts(1)
+		now    = time.Now()
+		own    = netip.MustParseAddrPort("192.168.1.9:7000")
+		forged = netip.MustParseAddrPort("192.168.1.66:7000")
+		lie    = hint{instance: 9, addrs: []netip.AddrPort{own, forged}, relay: true, term: 99, from: netip.MustParseAddr("192.168.1.7"), hearsay: true}
+		truth  = hint{instance: 9, addrs: []netip.AddrPort{own}, from: own.Addr()}
+		bye    = hint{instance: 9, gone: true, from: lie.from}
+	)
+	step := func(what string, h hint, want Node) {
+		t.Helper()
+		now = now.Add(time.Second)
+		fs.hear(h, now)
+		nodes := fs.snapshot()
+		if len(nodes) != 1 || !slices.Equal(nodes[0].Addrs, want.Addrs) || nodes[0].Hearsay != want.Hearsay || nodes[0].Meta != want.Meta || nodes[0].State != want.State {
+			t.Fatalf("%s: %+v", what, nodes)
+		}
+	}
+	rumour := Node{Addrs: lie.addrs, Hearsay: true, Meta: Meta{Relay: true, Term: 99}}
+	plain := Node{Addrs: truth.addrs}
+	step("a lie, for want of better", lie, rumour)
+	step("the truth", truth, plain)
+	step("the lie again", lie, plain)
+	step("a goodbye by another", bye, plain)
+	step("the truth again, at once", truth, plain)
+	fs.joined(9, own, Meta{Name: "nine"}, now)
+	step("a lie about a member", lie, Node{State: Alive, Addrs: truth.addrs, Meta: Meta{Name: "nine"}})
+	fs.left(9, now)
+	step("a lie about one that is gone", lie, Node{State: Gone, Addrs: truth.addrs, Meta: Meta{Name: "nine"}})
+	step("the truth about it", truth, Node{Addrs: truth.addrs, Meta: Meta{Name: "nine"}})
+	for n := range uint64(2 * maxHints) {
+		lie.instance = 10 + n
+		fs.hear(lie, now.Add(time.Minute))
+	}
+	nodes := fs.snapshot()
+	if len(nodes) > maxHints+1 || nodes[0].Instance != 9 || nodes[0].Hearsay {
+		t.Errorf("%d nodes, the first %+v", len(nodes), nodes[0])
+	}
+	bye.from = own.Addr()
+	fs.hear(bye, now.Add(time.Minute))
+	if nodes := fs.snapshot(); nodes[0].State != Gone {
+		t.Errorf("its own goodbye: %+v", nodes[0])
 	}
 }

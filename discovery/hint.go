@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -13,7 +14,9 @@ type hint struct {
 	addrs    []netip.AddrPort // at most maxAddrs
 	relay    bool
 	term     uint32
-	gone     bool // a goodbye; nothing else is set
+	gone     bool // a goodbye; nothing else is set but from and hearsay
+	from     netip.Addr
+	hearsay  bool // from is none of addrs: somebody speaks for another, as a forger does, or a gateway of a large network
 }
 
 // Bounds on what one response can make us do.
@@ -31,10 +34,10 @@ type told struct {
 	gone bool // the pointer to it was taken back
 }
 
-// hintsIn returns what a response, heard on an interface, says of nodes of the mesh with that hash. Everything
+// hintsIn returns what a response, heard on an interface from an address, says of nodes of the mesh with that hash. Everything
 // else is dropped: other services and meshes, other versions, records without their companions, addresses that
 // cannot be meant.
-func hintsIn(msg *dns.Msg, hash string, via netInterface) []hint {
+func hintsIn(msg *dns.Msg, hash string, via netInterface, from netip.Addr) []hint {
 	instances := make(map[uint64]*told)
 	hosts := make(map[string][]netip.Addr)
 	of := func(name string) *told {
@@ -72,6 +75,8 @@ func hintsIn(msg *dns.Msg, hash string, via netInterface) []hint {
 	var hints []hint
 	for instance, t := range instances {
 		if h, ok := t.judge(instance, hosts[t.host], hash); ok {
+			h.from = from
+			h.hearsay = !h.gone && !slices.ContainsFunc(h.addrs, h.by)
 			hints = append(hints, h)
 		}
 	}
@@ -93,6 +98,11 @@ func (t *told) judge(instance uint64, addrs []netip.Addr, hash string) (hint, bo
 		h.addrs = append(h.addrs, netip.AddrPortFrom(a, t.port))
 	}
 	return h, true
+}
+
+// by tells whether the hint came from that address. On loopback a machine speaks to itself, in either family.
+func (h hint) by(addr netip.AddrPort) bool {
+	return addr.Addr() == h.from || addr.Addr().IsLoopback() && h.from.IsLoopback()
 }
 
 // addHost notes an address of a host, if it can be meant.

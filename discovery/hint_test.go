@@ -162,10 +162,40 @@ func TestHints(t *testing.T) {
 			if c.edit != nil {
 				c.edit(msg)
 			}
-			if got := hintsIn(msg, lanHash, c.via); !reflect.DeepEqual(got, c.want) {
+			from := netip.MustParseAddr(c.at[0])
+			if from.Is6() && from.IsLinkLocalUnicast() {
+				from = from.WithZone(c.via.name)
+			}
+			for i := range c.want {
+				c.want[i].from = from
+			}
+			if got := hintsIn(msg, lanHash, c.via, from); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got %+v\nwant %+v", got, c.want)
 			}
 		})
+	}
+}
+
+// Who speaks for another is not believed as much as who speaks for itself.
+func TestHearsay(t *testing.T) {
+	for _, c := range []struct {
+		at, from string
+		via      netInterface
+		hearsay  bool
+	}{
+		{"203.0.113.9", "203.0.113.9", lan, false},
+		{"203.0.113.9", "203.0.113.66", lan, true},
+		{"203.0.113.9", "fe80::9%eth0", lan, true},
+		{"fe80::9", "fe80::9%eth0", lan, false},
+		{"fe80::9", "fe80::66%eth0", lan, true},
+		{"127.0.0.1", "127.0.0.1", loop, false},
+		{"::1", "127.0.0.1", loop, false},
+	} {
+		msg := announcement(t, testZone(t, 9, makeTXT(lanHash, true, 3), c.at))
+		got := hintsIn(msg, lanHash, c.via, netip.MustParseAddr(c.from))
+		if len(got) != 1 || got[0].hearsay != c.hearsay {
+			t.Errorf("%s says that one is at %s: %+v", c.from, c.at, got)
+		}
 	}
 }
 
@@ -208,7 +238,7 @@ func FuzzHints(f *testing.F) {
 			return
 		}
 		for _, via := range []netInterface{lan, loop} {
-			hints := hintsIn(&msg, lanHash, via)
+			hints := hintsIn(&msg, lanHash, via, via.prefixes[0].Addr())
 			if len(hints) > maxTold {
 				t.Fatalf("%d hints", len(hints))
 			}

@@ -136,11 +136,13 @@ func (j *joiner) due(now time.Time, n int) []string {
 	return due
 }
 
-// wanted lists all targets that should be members and are not: seeds first, then what is offered, then the nodes.
+// wanted lists all targets that should be members and are not: seeds first, then what is offered, then the nodes,
+// and last those that only somebody else has spoken of.
 func (j *joiner) wanted() []string {
 	var (
 		members = make(map[netip.AddrPort]bool)
 		nodes   []string
+		hearsay []string
 	)
 	for _, own := range j.own() {
 		members[own] = true
@@ -150,7 +152,11 @@ func (j *joiner) wanted() []string {
 			if n.State == Alive {
 				members[a] = true
 			} else if a.Addr().Zone() == "" { // memberlist cannot dial a zone
-				nodes = append(nodes, a.String())
+				if n.Hearsay {
+					hearsay = append(hearsay, a.String())
+				} else {
+					nodes = append(nodes, a.String())
+				}
 			}
 		}
 	}
@@ -166,7 +172,7 @@ func (j *joiner) wanted() []string {
 		wanted = append(wanted, a.String())
 	}
 	j.mu.Unlock()
-	return append(wanted, nodes...)
+	return append(append(wanted, nodes...), hearsay...)
 }
 
 // try joins one target.

@@ -133,7 +133,7 @@ func (s *station) read(from *socket) {
 		}
 		switch {
 		case msg.Response:
-			for _, h := range hintsIn(&msg, s.hash, s.iface) {
+			for _, h := range hintsIn(&msg, s.hash, s.iface, src.Addr()) {
 				s.hear(h)
 			}
 		case s.zone != nil && from == s.group:

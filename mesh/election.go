@@ -81,6 +81,7 @@ type candidate struct {
 	instance uint64
 	server   bool
 	addrs    []string
+	source   source
 }
 
 // rankCandidates sorts candidates in the order in which they are asked: servers first, then the smaller instance.

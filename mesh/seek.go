@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -26,32 +25,9 @@ const (
 	orphanFor      = 10 * time.Second        // an orphan that finds nobody to agree with is a newcomer then
 	failedFor      = 3 * time.Second         // a candidate that could not be reached is not asked again for so long
 	refusedFor     = expectFor - time.Second // a name or place that is taken may become free for so long
-	maxDials       = 16                      // targets dialled at a time
+	hintFor        = 3 * time.Second         // a newcomer believes so long that somebody is there of whom only multicast tells
 	maxTargets     = 256                     // targets remembered
 )
-
-// targetKind is why a target is dialled: the order is that of their standing.
-type targetKind uint8
-
-const (
-	targetRelay     targetKind = iota // said to be the relay, or is the host name given
-	targetSeed                        // configured by the user
-	targetCandidate                   // asked to become the relay
-)
-
-// target is one place to dial. It is owned by the seek; running dials have their own copies.
-type target struct {
-	key    string
-	kind   targetKind
-	addrs  []string
-	wanted bool // in this round
-	busy   bool
-	next   time.Duration // when to dial (again)
-	wait   time.Duration // the pause after the next failure
-	failed time.Duration // when it last failed; 0 never
-	tried  bool
-	err    error
-}
 
 type dialled struct {
 	key  string
@@ -150,8 +126,16 @@ func (s *seek) plan() {
 	}
 	nodes := u.nodes()
 	for _, n := range nodes {
-		if n.Meta.Relay && n.State != discovery.Gone {
+		if !n.Meta.Relay || n.State == discovery.Gone {
+			continue
+		}
+		from := sourceOf(n)
+		if from == sourceTrusted {
 			s.want(targetRelay, addrStrings(n.Addrs))
+			continue
+		}
+		for _, a := range addrStrings(n.Addrs) { // each for itself: one that was forged does not stand before the true one
+			s.wantFrom(from, targetRelay, []string{a})
 		}
 	}
 	if !s.orphan || s.elapsed() > 2*time.Second {
@@ -165,30 +149,13 @@ func (s *seek) plan() {
 		}
 	}
 	if best, self := s.bestCandidate(nodes); best != nil && !self && s.mayAsk() {
-		s.want(targetCandidate, best.addrs)
+		s.wantFrom(best.source, targetCandidate, best.addrs)
 	}
 	for key, t := range s.targets {
 		if !t.wanted && !t.busy && len(s.targets) > maxTargets {
 			delete(s.targets, key)
 		}
 	}
-}
-
-func (s *seek) want(kind targetKind, addrs []string) {
-	addrs = s.u.notOwn(addrs)
-	if len(addrs) == 0 {
-		return
-	}
-	key := addrs[0]
-	t := s.targets[key]
-	if t == nil {
-		t = &target{key: key, kind: kind, wait: 50 * time.Millisecond}
-		s.targets[key] = t
-	}
-	if !t.wanted || kind < t.kind {
-		t.kind = kind
-	}
-	t.wanted, t.addrs = true, addrs
 }
 
 // mayAsk tells whether it is time to ask a candidate: an orphan first dials its relay again.
@@ -218,7 +185,7 @@ func (s *seek) relayTried() bool {
 
 // bestCandidate is the first in rank that has not failed lately; self tells that it is this node.
 func (s *seek) bestCandidate(nodes []discovery.Node) (best *candidate, self bool) {
-	list := s.u.candidates(s.orphan, nodes)
+	list := s.u.candidates(s.orphan, s.elapsed() < hintFor, nodes)
 	for i, c := range list {
 		if c.instance == s.u.hello.Instance {
 			return &list[i], true
@@ -290,52 +257,6 @@ func (s *seek) settled() bool {
 		}
 	}
 	return true
-}
-
-// dialDue starts the dials that are due.
-func (s *seek) dialDue() {
-	busy := 0
-	for _, t := range s.targets {
-		if t.busy {
-			busy++
-		}
-	}
-	for _, t := range s.targets {
-		if !t.wanted || t.busy || s.u.clock() < t.next || busy >= maxDials {
-			continue
-		}
-		t.busy = true
-		busy++
-		s.dials.Add(1)
-		go s.dial(t.key, t.addrs) // stop waits for it
-	}
-}
-
-// dial runs in a goroutine of its own.
-func (s *seek) dial(key string, addrs []string) {
-	defer s.dials.Done()
-	ctx, cancel := context.WithTimeout(s.ctx, 6*time.Second)
-	defer cancel()
-	leave := func() {}
-	cfg := s.u.dialConfig()
-	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		leave() // an earlier try, which was told to wait
-		conn, err := s.u.dialAny(ctx, network, addrs)
-		if err != nil {
-			return nil, err
-		}
-		// Two Hellos with one token under way to one relay would throw each other out: one at a time.
-		if leave, err = s.turn.take(ctx, cancel); err != nil {
-			conn.Close()
-			return nil, err
-		}
-		return conn, nil
-	}
-	link, err := relay.Dial(ctx, addrs[0], cfg)
-	if err != nil {
-		leave() // with a link the turn is kept: no other Hello of this seek may throw it out
-	}
-	s.results <- dialled{key, link, err}
 }
 
 // result takes the outcome of a dial.
@@ -428,10 +349,10 @@ func (s *seek) explain() error {
 
 // nextLook is how long nothing needs to be done unless something happens.
 func (s *seek) nextLook() time.Duration {
-	wait := 200 * time.Millisecond
+	wait, now := 200*time.Millisecond, s.u.clock()
 	for _, t := range s.targets {
-		if t.wanted && !t.busy {
-			wait = min(wait, t.next-s.u.clock())
+		if t.wanted && !t.busy && t.next > now { // who is due and was not dialled waits for a dial to end
+			wait = min(wait, t.next-now)
 		}
 	}
 	return max(wait, 5*time.Millisecond)

@@ -378,24 +378,29 @@ func (u *uplink) eligible() bool {
 
 // candidates are those who may become the relay, in the order in which they are asked, this node among them.
 // Orphans go by what their last relay said, so that all ask the same; newcomers by what discovery says, if there is any.
-func (u *uplink) candidates(orphan bool, nodes []discovery.Node) []candidate {
+// Those of whom only multicast tells count while hints is true, and if they spoke for themselves.
+func (u *uplink) candidates(orphan, hints bool, nodes []discovery.Node) []candidate {
 	var list []candidate
 	if orphan || u.disc == nil {
 		for _, e := range u.lastRoster {
 			if !e.Relay && e.Role != RolePeer && len(e.Addrs) > 0 {
-				list = append(list, candidate{e.Instance, e.Role == RoleServer, e.Addrs})
+				list = append(list, candidate{e.Instance, e.Role == RoleServer, e.Addrs, sourceTrusted})
 			}
 		}
 		rankCandidates(list)
 		return list
 	}
 	for _, n := range nodes {
+		from := sourceOf(n)
+		if from == sourceRumour || from == sourceHeard && !hints {
+			continue
+		}
 		if n.State != discovery.Gone && n.Meta.Role != discovery.RolePeer && len(n.Addrs) > 0 {
-			list = append(list, candidate{n.Instance, n.Meta.Role == discovery.RoleServer, addrStrings(n.Addrs)})
+			list = append(list, candidate{n.Instance, n.Meta.Role == discovery.RoleServer, addrStrings(n.Addrs), from})
 		}
 	}
 	if u.eligible() {
-		list = append(list, candidate{u.hello.Instance, u.set.Role == RoleServer, u.hello.Addrs})
+		list = append(list, candidate{u.hello.Instance, u.set.Role == RoleServer, u.hello.Addrs, sourceTrusted})
 	}
 	rankCandidates(list)
 	return list

@@ -1,0 +1,161 @@
+package mesh
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"slices"
+	"time"
+
+	"ultrasockets/discovery"
+	"ultrasockets/relay"
+)
+
+// Whom a seek dials, and in which order.
+
+const (
+	maxDials   = 16           // targets dialled at a time …
+	maxRumours = maxDials / 2 // … of them, those that only another host has spoken of …
+	maxPerHost = 4            // … and those on one host that only multicast tells of
+)
+
+// targetKind is why a target is dialled: the order is that of their standing.
+type targetKind uint8
+
+const (
+	targetRelay     targetKind = iota // said to be the relay, or is the host name given
+	targetSeed                        // configured by the user
+	targetCandidate                   // asked to become the relay
+)
+
+// source is where a target is known from, the most trusted first. Whoever floods the network with forged answers shall not keep
+// all dials busy: what a host says of itself by multicast leads to that host alone, and what it says of others comes last.
+type source uint8
+
+const (
+	sourceTrusted source = iota // configured, told by a relay, or by gossip
+	sourceHeard                 // by multicast, from that very address
+	sourceRumour                // by multicast, from another
+)
+
+func sourceOf(n discovery.Node) source {
+	switch {
+	case n.State != discovery.Hint:
+		return sourceTrusted
+	case n.Hearsay:
+		return sourceRumour
+	}
+	return sourceHeard
+}
+
+// target is one place to dial. It is owned by the seek; running dials have their own copies.
+type target struct {
+	key    string
+	kind   targetKind
+	source source
+	addrs  []string
+	wanted bool // in this round
+	busy   bool
+	next   time.Duration // when to dial (again)
+	wait   time.Duration // the pause after the next failure
+	failed time.Duration // when it last failed; 0 never
+	tried  bool
+	err    error
+}
+
+func (s *seek) want(kind targetKind, addrs []string) { s.wantFrom(sourceTrusted, kind, addrs) }
+
+func (s *seek) wantFrom(from source, kind targetKind, addrs []string) {
+	addrs = s.u.notOwn(addrs)
+	if len(addrs) == 0 {
+		return
+	}
+	key := addrs[0]
+	t := s.targets[key]
+	if t == nil {
+		t = &target{key: key, kind: kind, wait: 50 * time.Millisecond}
+		s.targets[key] = t
+	}
+	if t.wanted && from > t.source {
+		return // it is wanted on better grounds
+	}
+	if !t.wanted || kind < t.kind {
+		t.kind = kind
+	}
+	t.wanted, t.addrs, t.source = true, addrs, from
+}
+
+// dialDue starts the dials that are due, the most trusted targets first.
+func (s *seek) dialDue() {
+	var busy, rumours int
+	hosts := make(map[string]int)
+	count := func(t *target) {
+		busy++
+		if t.source != sourceTrusted {
+			hosts[hostOf(t.key)]++
+		}
+		if t.source == sourceRumour {
+			rumours++
+		}
+	}
+	var due []*target
+	now := s.u.clock()
+	for _, t := range s.targets {
+		switch {
+		case t.busy:
+			count(t)
+		case t.wanted && now >= t.next:
+			due = append(due, t)
+		}
+	}
+	slices.SortFunc(due, func(a, b *target) int { return cmp.Compare(a.source, b.source) })
+	for _, t := range due {
+		switch {
+		case busy >= maxDials:
+			return
+		case t.source == sourceRumour && rumours >= maxRumours:
+			continue
+		case t.source != sourceTrusted && hosts[hostOf(t.key)] >= maxPerHost:
+			continue
+		}
+		t.busy = true
+		count(t)
+		s.dials.Add(1)
+		go s.dial(t.key, t.addrs) // stop waits for it
+	}
+}
+
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return host
+}
+
+// dial runs in a goroutine of its own.
+func (s *seek) dial(key string, addrs []string) {
+	defer s.dials.Done()
+	ctx, cancel := context.WithTimeout(s.ctx, 6*time.Second)
+	defer cancel()
+	leave := func() {}
+	cfg := s.u.dialConfig()
+	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		leave() // an earlier try, which was told to wait
+		conn, err := s.u.dialAny(ctx, network, addrs)
+		if err != nil {
+			return nil, err
+		}
+		// Two Hellos with one token under way to one relay would throw each other out: one at a time.
+		if leave, err = s.turn.take(ctx, cancel); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
+	}
+	link, err := relay.Dial(ctx, addrs[0], cfg)
+	if err != nil {
+		leave() // with a link the turn is kept: no other Hello of this seek may throw it out
+	}
+	s.results <- dialled{key, link, err}
+}
