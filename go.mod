@@ -3,6 +3,7 @@ module ultrasockets
 go 1.26.0
 
 require (
+	github.com/BurntSushi/toml v1.6.0
 	github.com/flynn/noise v1.1.0
 	github.com/fxamacker/cbor/v2 v2.9.6
 	github.com/golang/snappy v1.0.0

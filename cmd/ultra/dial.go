@@ -9,7 +9,7 @@ import (
 )
 
 const dialHelp = `Join, as a light node, the mesh whose relay (or a node that may become it) listens at HOST:PORT: one link, no
-discovery, neither --seed nor multicast. It follows the mesh to other relays.`
+discovery, no multicast. It follows the mesh to other relays; --seed names further nodes to ask for one.`
 
 func newDial() *cobra.Command {
 	f := &pipeFlags{}
@@ -22,6 +22,9 @@ func newDial() *cobra.Command {
 	}
 	f.addTo(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.unused("dial opens one link and no port", "bind"); err != nil {
+			return err
+		}
 		hostname, err := f.address(args)
 		if err != nil {
 			return err

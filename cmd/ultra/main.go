@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -31,7 +32,10 @@ func run(args []string, stderr io.Writer) int {
 	root := newRoot()
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := checkVerb(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	var usage usageError
 	switch {
 	case err == nil:
@@ -66,12 +70,6 @@ func newRoot() *cobra.Command {
 		Example:       rootExamples,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no verb %q; %q lists them", args[0], "ultra help")}
-			}
-			return nil
-		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SetOut(cmd.ErrOrStderr())
 			if err := cmd.Help(); err != nil {
@@ -80,10 +78,33 @@ func newRoot() *cobra.Command {
 			return usageError{errors.New("a verb is missing")}
 		},
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SuggestionsMinimumDistance = 2
 	cobra.EnableCommandSorting = false
 	root.AddCommand(
-		newDemo(), newJoin(), newServe(), newDial(), newSend(), newRequest(), newNodes(), newPing(), newWatch(), newBenchVerb(), newKeygen(), newVersion(), newBenchPeer(),
+		newDemo(), newJoin(), newServe(), newDial(), newSend(), newRequest(), newNodes(), newPing(), newWatch(), newBenchVerb(), newKeygen(), newCompletion(), newVersion(), newBenchPeer(),
 	)
 	return root
+}
+
+// checkVerb names a verb that does not exist before its flags are looked at, which do not exist either.
+func checkVerb(root *cobra.Command, args []string) error {
+	root.InitDefaultHelpCmd()
+	if len(args) > 1 && args[0] == "help" {
+		args = args[1:]
+	}
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") || strings.HasPrefix(args[0], "__") {
+		return nil
+	}
+	if cmd, _, _ := root.Find(args[:1]); cmd != root {
+		return nil
+	}
+	meant := ""
+	for _, name := range root.SuggestionsFor(args[0]) {
+		meant += fmt.Sprintf(" or %q", name)
+	}
+	if meant != "" {
+		meant = "; did you mean " + strings.TrimPrefix(meant, " or ") + "?"
+	}
+	return usageError{fmt.Errorf("there is no verb %q%s; %q lists them", args[0], meant, "ultra help")}
 }

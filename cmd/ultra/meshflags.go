@@ -27,18 +27,50 @@ type meshFlags struct {
 	noMDNS     bool
 	json       bool
 	verbose    bool
+	logLevel   string // of verbs that run for long; "" is off
+	logFormat  string // likewise
 
+	sources sources
 	notices *notices // what discovery says it cannot do
 }
-
-const envPrefix = "ULTRA_"
 
 const meshFlagsHelp = `
 Each of --mesh --bind --seed --hostname --secret-file --timeout --no-mdns --json --verbose may also be
 given in the environment, as ULTRA_MESH and so on (ULTRA_SEED with commas); the command line wins.`
 
+const longFlagsHelp = `
+Each flag may also be given in the environment, as ULTRA_NAME, ULTRA_NO_MDNS and so on (lists with commas), and in a
+TOML file named by --config (or ULTRA_CONFIG), whose keys are the flags without dashes:
+  name = "lab-pi"
+  secret-file = "lab.secret"                   # relative to the folder of the file
+  seed = ["192.168.1.5:7000", "192.168.1.6:7000"]
+  tag = { room = "1", kind = "sensor" }
+  stay = true
+  retention = "2m"
+The command line beats the environment, that beats the file, that beats the default; lists are not joined.`
+
 // addTo adds the flags to a verb, and reads the environment when it begins.
 func (f *meshFlags) addTo(cmd *cobra.Command) {
+	own := f.add(cmd)
+	cmd.Long += "\n" + meshFlagsHelp
+	var shared []string
+	own.VisitAll(func(flag *pflag.Flag) { shared = append(shared, flag.Name) })
+	cmd.PreRunE = func(*cobra.Command, []string) error { return f.sources.fill(cmd, shared) }
+}
+
+// addToLong adds the flags to a verb that runs for long: what all its flags say may come from the environment and a file.
+func (f *meshFlags) addToLong(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.String("config", "", "TOML file with these flags as keys")
+	flags.StringVar(&f.logLevel, "log-level", "off", "what to log to standard error: off, debug, info, warn or error")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json, an object a line, of the log and of what else is told there")
+	f.add(cmd)
+	cmd.Long += "\n" + longFlagsHelp
+	cmd.PreRunE = func(*cobra.Command, []string) error { return f.sources.fill(cmd, nil) }
+}
+
+// add adds the flags of all verbs, and gives them.
+func (f *meshFlags) add(cmd *cobra.Command) *pflag.FlagSet {
 	own := pflag.NewFlagSet("mesh", pflag.ContinueOnError)
 	own.StringVar(&f.mesh, "mesh", "", "name of the mesh (default \"default\"; with an address: whatever answers there)")
 	own.StringVar(&f.bind, "bind", "", "IP address to stay on, such as 127.0.0.1 (default all networks)")
@@ -48,26 +80,10 @@ func (f *meshFlags) addTo(cmd *cobra.Command) {
 	own.DurationVar(&f.timeout, "timeout", 5*time.Second, "how long to try; 0 without end")
 	own.BoolVar(&f.noMDNS, "no-mdns", false, "use no multicast: only seeds lead to others")
 	own.BoolVar(&f.json, "json", false, "read and write JSON, one object a line")
-	own.BoolVar(&f.verbose, "verbose", false, "log to standard error")
+	own.BoolVar(&f.verbose, "verbose", false, "log everything to standard error")
 	cmd.Flags().AddFlagSet(own)
-	cmd.Long += "\n" + meshFlagsHelp
-	cmd.PreRunE = func(*cobra.Command, []string) error { return fromEnvironment(own) }
-}
-
-// fromEnvironment sets the flags that the command line does not.
-func fromEnvironment(flags *pflag.FlagSet) error {
-	var errs []error
-	flags.VisitAll(func(flag *pflag.Flag) {
-		name := envPrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		value := os.Getenv(name)
-		if value == "" || flag.Changed {
-			return
-		}
-		if err := flags.Set(flag.Name, value); err != nil {
-			errs = append(errs, usageError{fmt.Errorf("%s in the environment: %w", name, err)})
-		}
-	})
-	return errors.Join(errs...)
+	f.completeFlags(cmd)
+	return own
 }
 
 // config is what the flags say of a node of that name.
@@ -85,9 +101,9 @@ func (f *meshFlags) config(name string) (mesh.Config, error) {
 	if f.notices == nil {
 		f.notices = &notices{}
 	}
-	var log slog.Handler
-	if f.verbose {
-		log = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})
+	log, err := f.logTo(os.Stderr)
+	if err != nil {
+		return cfg, err
 	}
 	cfg.Logger = slog.New(logHandler{log: log, notices: f.notices})
 	return cfg, nil
@@ -101,9 +117,22 @@ func (f *meshFlags) within(ctx context.Context) (context.Context, context.Cancel
 	return context.WithTimeout(ctx, f.timeout)
 }
 
+// unused refuses flags of the command line that would do nothing; those of the environment may be meant for other verbs.
+func (f *meshFlags) unused(why string, names ...string) error {
+	for _, name := range names {
+		if f.sources.given[name] {
+			return usageError{fmt.Errorf("%s; leave out --%s", why, name)}
+		}
+	}
+	return nil
+}
+
 // meet puts a node into the mesh, by discovery or by --hostname.
 func (f *meshFlags) meet(ctx context.Context, cfg mesh.Config) (*mesh.Node, error) {
 	if f.hostname != "" {
+		if err := f.unused("with --hostname this node looks nowhere else", "bind", "no-mdns"); err != nil {
+			return nil, err
+		}
 		return f.dial(ctx, f.hostname, cfg)
 	}
 	node, err := mesh.Join(ctx, cfg)

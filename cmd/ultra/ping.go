@@ -48,6 +48,7 @@ func newPing() *cobra.Command {
 	flags.IntVarP(&f.count, "count", "c", 0, "how many pings; 0 without end")
 	flags.DurationVarP(&f.interval, "interval", "i", time.Second, "from one ping to the next; 0: at once after the answer")
 	f.addTo(cmd)
+	f.completeNames(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case f.count < 0:

@@ -52,7 +52,7 @@ func (f *pipeFlags) addTo(cmd *cobra.Command) {
 	flags.BoolVar(&f.events, "events", false, "say on standard error who comes and goes (on a terminal always)")
 	flags.DurationVar(&f.retention, "retention", mesh.DefaultRetention, "how long a message waits for a name that is not here, at most 5m")
 	cmd.Long += "\n" + pipeHelp
-	f.meshFlags.addTo(cmd)
+	f.meshFlags.addToLong(cmd)
 }
 
 // config is the node that the flags describe.
@@ -91,7 +91,7 @@ func (f *pipeFlags) run(ctx context.Context, meet func(context.Context, mesh.Con
 		return err
 	}
 	p := &pipe{
-		node: node, in: os.Stdin, out: os.Stdout, errs: &syncWriter{w: os.Stderr},
+		node: node, in: os.Stdin, out: os.Stdout, errs: f.tellTo(os.Stderr),
 		json: f.json, stay: f.stay, grace: f.timeout, notices: f.notices,
 		terminal: term.IsTerminal(int(os.Stdin.Fd())),
 	}

@@ -54,6 +54,7 @@ func newRequest() *cobra.Command {
 	flags.SortFlags = false
 	flags.StringVar(&f.value, "value", "", "a JSON value to send, in place of MESSAGE")
 	f.addTo(cmd)
+	f.completeNames(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name, message := args[0], "-"
 		if len(args) > 1 {

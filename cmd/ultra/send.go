@@ -47,6 +47,7 @@ func newSend() *cobra.Command {
 	flags.StringVar(&f.group, "group", "", "send to all in this group, in place of NAME")
 	flags.BoolVar(&f.all, "all", false, "send to all, in place of NAME")
 	f.addTo(cmd)
+	f.completeNames(cmd)
 	cmd.Args = func(cmd *cobra.Command, args []string) error { _, err := f.split(cmd, args); return err }
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		to, err := f.split(cmd, args)

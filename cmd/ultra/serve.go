@@ -11,7 +11,7 @@ import (
 )
 
 const serveHelp = `Be the server of a static mesh at HOST:PORT, which other nodes dial. Nobody is discovered and nobody else
-becomes the relay; neither --seed nor multicast is used. An empty HOST is --bind, or all networks; PORT 0 is a free one.
+becomes the relay, and multicast is not used. An empty HOST is --bind, or all networks; PORT 0 is a free one.
 With --connections exactly that many nodes are taken; one more is refused with a sentence.`
 
 func newServe() *cobra.Command {
@@ -29,6 +29,9 @@ func newServe() *cobra.Command {
 	cmd.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile, written when it leaves")
 	f.addTo(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.unused("serve waits for others and looks for nobody", "seed"); err != nil {
+			return err
+		}
 		hostname, err := f.address(args)
 		if err != nil {
 			return err
@@ -38,7 +41,7 @@ func newServe() *cobra.Command {
 		}
 		return profiled(profile, func() error {
 			return f.run(cmd.Context(), func(ctx context.Context, cfg mesh.Config) (*mesh.Node, error) {
-				cfg.Connections = connections
+				cfg.Connections, cfg.Seeds = connections, nil
 				node, err := mesh.Listen(ctx, hostname, cfg)
 				if err != nil {
 					return nil, classify(err)
@@ -63,7 +66,7 @@ func joinHost(host, port string) string {
 func (f *pipeFlags) address(args []string) (string, error) {
 	switch {
 	case len(args) > 0:
-		return args[0], nil
+		return args[0], f.unused("HOST:PORT is given already", "hostname")
 	case f.hostname != "":
 		return f.hostname, nil
 	}
