@@ -54,6 +54,15 @@ func AppendValue(dst []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
+// AppendBytes appends b to dst as a byte string: what AppendValue does with a []byte. It adds at most [MaxBytesHead] bytes
+// to those of b, and allocates nothing but for a dst that is too small.
+func AppendBytes(dst, b []byte) []byte {
+	return append(appendHead(dst, majorBytes, uint64(len(b))), b...)
+}
+
+// MaxBytesHead is the most that stands before the content of a byte string, in bytes.
+const MaxBytesHead = maxHead
+
 // ItemSize is how long the item at the beginning of b says that it is, if it is bytes or a text; else 0. b may be cut. What an
 // item says need not be true: it is a hint.
 func ItemSize(b []byte) uint64 {

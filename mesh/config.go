@@ -74,7 +74,8 @@ type Config struct {
 	Groups []string
 	// Retention is how long messages for a name that is not here are kept. Default 1 minute, at most 5.
 	Retention time.Duration
-	// InboxBytes bounds what arrived and was not taken, each message counting 96 bytes more than its length.
+	// InboxBytes bounds what arrived and was not taken, each message counting 96 bytes more than its length; small ones
+	// that came together count 96 bytes once.
 	// Default 16 MiB. It is exceeded only by a single message larger than it, and by the last frame that fits.
 	InboxBytes int
 	// SendBytes bounds what is queued and not acknowledged towards one name, counted likewise. Default 16 MiB.

@@ -61,6 +61,15 @@ func (q *fifo[T]) putBack(list []T) {
 	}
 }
 
+// insert puts v before the i-th.
+func (q *fifo[T]) insert(i int, v T) {
+	q.push(v)
+	for k := q.n - 1; k > i; k-- {
+		*q.at(k) = *q.at(k - 1)
+	}
+	*q.at(i) = v
+}
+
 // remove takes the i-th out.
 func (q *fifo[T]) remove(i int) T {
 	var none T

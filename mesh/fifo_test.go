@@ -33,6 +33,11 @@ func TestFifo(t *testing.T) {
 				q.putBack(popped)
 				want, popped = append(slices.Clone(popped), want...), nil
 			},
+			"insert": func(t *rapid.T) {
+				i, v := rapid.IntRange(0, len(want)).Draw(t, "i"), new(int)
+				q.insert(i, v)
+				want, popped = slices.Insert(slices.Clone(want), i, v), nil
+			},
 			"remove": func(t *rapid.T) {
 				if len(want) > 0 {
 					i := rapid.IntRange(0, len(want)-1).Draw(t, "i")

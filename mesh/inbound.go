@@ -28,9 +28,10 @@ type inbound struct {
 
 	// guarded by takeMu, which is taken before mu
 	takeMu   sync.Mutex
-	lent     []item // moved out of the inbox together …
-	handed   int    // … so many of them are the application's …
-	reported int    // … and so many are known to the intake to be
+	lent     []parcel // moved out of the inbox together …
+	handed   int      // … so many of them are wholly the application's …
+	reported int      // … and so many are known to the intake to be
+	slab     slab
 
 	short atomic.Bool // the inbox is full and somebody waits for room: what is taken is reported at once; set under mu
 
@@ -177,7 +178,7 @@ func (b *inbound) receive(ctx context.Context) (Message, error) {
 	}
 }
 
-// next hands out the oldest message, or a channel that tells when there is one. Messages are moved out of the inbox a few
+// next hands out the oldest message, or a channel that tells when there is one. Parcels are moved out of the inbox a few
 // at a time, and reported as taken so too, unless somebody may wait to hear it. The caller holds takeMu.
 func (b *inbound) next() (m Message, arrived <-chan struct{}, err error) {
 	if b.handed == len(b.lent) {
@@ -185,10 +186,19 @@ func (b *inbound) next() (m Message, arrived <-chan struct{}, err error) {
 			return Message{}, arrived, err
 		}
 	}
-	it := &b.lent[b.handed]
+	p := &b.lent[b.handed]
+	m = p.take(&b.slab)
+	if p.left > 0 {
+		if b.short.Load() {
+			b.mu.Lock()
+			b.in.tookPart(p, len(m.data))
+			b.took()
+			b.mu.Unlock()
+		}
+		return m, nil, nil
+	}
 	b.handed++
-	m = it.Message
-	if it.soon || b.handed == len(b.lent) || b.short.Load() {
+	if p.soon || b.handed == len(b.lent) || b.short.Load() {
 		b.mu.Lock()
 		b.reportTaken()
 		b.took()
@@ -197,7 +207,7 @@ func (b *inbound) next() (m Message, arrived <-chan struct{}, err error) {
 	return m, nil, nil
 }
 
-// borrow moves messages out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.
+// borrow moves parcels out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.
 func (b *inbound) borrow() (arrived <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -214,7 +224,7 @@ func (b *inbound) borrow() (arrived <-chan struct{}, err error) {
 	return b.arrived, nil
 }
 
-// reportTaken tells the intake which messages were handed out. The caller holds takeMu and mu.
+// reportTaken tells the intake which parcels were handed out. The caller holds takeMu and mu.
 func (b *inbound) reportTaken() {
 	list := b.lent[b.reported:b.handed]
 	b.in.tookLent(list)
@@ -260,10 +270,10 @@ func (b *inbound) tryLocal(to string, data []byte) {
 }
 
 // handled notes that a request has gone to the handler: it counts no more.
-func (b *inbound) handled(m item) {
+func (b *inbound) handled(r request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.in.took(m)
+	b.in.took(&r.parcel)
 	b.took()
 }
 

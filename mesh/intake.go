@@ -1,7 +1,7 @@
 package mesh
 
 import (
-	"encoding/binary"
+	"math"
 	"time"
 
 	"ultrasockets/codec"
@@ -18,27 +18,17 @@ const (
 	maxRetention  = streamKeep / 2        // so that no sender can outlive it
 	firstGrant    = 16 << 10              // the first window of a stream, in bytes; the next ones may double
 	minGrant      = 2048                  // a message larger than the inbox is granted to its end when its window is smaller than this
-	lendMost      = 64                    // messages that the application gets at a time, behind the scenes
+	lendMost      = 64                    // parcels that the application gets at a time, behind the scenes
 	wakeRoom      = 8 << 10               // those that wait for room in the inbox go on when there is so much
-	copyTogether  = 1024                  // small messages of one frame are copied into pieces of memory of this size
 	believed      = 16 * codec.MaxPayload // memory that a message may claim with its first frame
 	oversizeGrant = 4 * codec.MaxPayload  // step in which a message larger than the inbox is granted to its end
 )
 
-// item is a message in the inbox with what is needed to tell its sender that it was taken.
-type item struct {
-	Message
-	r    *receiver // nil: from this node itself, or best effort
-	n    uint64    // its number at r
-	cost int
-	soon bool     // its sender may wait to hear that it was taken
-	own  *receipt // of a node's message to itself; nil: nobody waits
-}
-
 // request is a complete request for the node's handler; reply is the answer to one of its own.
 type request struct {
-	item
-	id [8]byte
+	Message
+	id     [8]byte
+	parcel parcel // what counts as taken when the handler has it
 }
 
 type reply struct {
@@ -66,7 +56,7 @@ type intake struct {
 	outbox    int // the relay's outbox for this link: half of it may be granted
 	receivers map[string]*receiver
 	inbox     inbox
-	lent      int // messages on their way from the inbox to the application
+	lent      int // parcels on their way from the inbox to the application
 	used      int // bytes of inbox, half messages and requests not yet handled
 	serial    uint64
 	paused    bool
@@ -192,10 +182,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 		return codec.Unsupported
 	}
 	in.dropHalf(r)
-	in.setWindow(r, r.window, max(0, r.messages-1))
-	r.expected++
-	in.complete(r, wall, f.Flags(), m, len(data), r.expected)
-	r.ackSoon(f.Flags())
+	in.complete(r, f.Flags(), parcel{next: m, left: 1, cost: len(data) + messageCost}, wall)
 	return 0
 }
 
@@ -204,73 +191,68 @@ func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, 
 	if flags&codec.FlagMore != 0 || len(r.half) > 0 || len(payload) == 0 {
 		return codec.Unsupported
 	}
-	count := 0
+	count, least := 0, leastMessage(flags)
 	for rest := payload; len(rest) > 0; count++ {
 		data, after, ok := cutSeveral(rest)
-		if _, sound := in.parse(r, flags, data); !ok || !sound {
+		if !ok || len(data) < least {
 			return codec.Unsupported
+		}
+		if flags&prefixFlags == codec.FlagGroup {
+			if _, sound := in.parse(r, flags, data); !sound {
+				return codec.Unsupported
+			}
 		}
 		if len(data) > in.maxMessage {
 			return codec.TooLarge
 		}
 		rest = after
 	}
-	in.setWindow(r, max(0, r.window-r.overhead-len(payload)), max(0, r.messages-count))
-	var room []byte // the application's from here on, a few messages together
-	for rest := payload; len(rest) > 0; {
-		data, after, _ := cutSeveral(rest)
-		if cap(room)-len(room) < len(data) {
-			room = make([]byte, 0, max(len(data), min(len(rest), copyTogether)))
-		}
-		room = append(room, data...)
-		own := room[len(room)-len(data) : len(room) : len(room)]
-		m, _ := in.parse(r, flags, own)
-		rest = after
-		if len(rest) > 0 {
-			// Who waits for a message to be taken waits for the last of its frame.
-			in.complete(r, wall, flags&^codec.FlagAckNow, m, len(own), r.expected)
-			continue
-		}
-		r.expected++
-		in.complete(r, wall, flags, m, len(own), r.expected)
-	}
-	r.ackSoon(flags)
+	in.setWindow(r, max(0, r.window-r.overhead-len(payload)), r.messages)
+	p := parcel{memory: takeMemory(len(payload)), left: count, cost: len(payload) + messageCost, group: flags&codec.FlagGroup != 0}
+	p.rest = append(p.memory, payload...)
+	p.next = Message{From: r.from, To: in.me}
+	in.complete(r, flags, p, wall)
 	return 0
 }
 
-// cutSeveral cuts the first message off several.
-func cutSeveral(b []byte) (data, rest []byte, ok bool) {
-	if len(b) < codec.SeveralLength {
-		return nil, nil, false
-	}
-	n := int(binary.BigEndian.Uint16(b))
-	if b = b[codec.SeveralLength:]; n > len(b) {
-		return nil, nil, false
-	}
-	return b[:n], b[n:], true
-}
-
-// complete takes a whole message of r; size is that of all its bytes. When the application has taken it, r has taken all
-// frames before end.
-func (in *intake) complete(r *receiver, wall time.Time, flags codec.Flags, m item, size int, end uint32) {
-	m.soon = flags&codec.FlagAckNow != 0
-	m.r, m.n, m.Time, m.cost = r, r.complete(end, m.soon), wall, size+messageCost
-	in.used += m.cost
-	in.stats.messages++
-	in.dispatch(m, flags)
+// complete takes the messages that end with the frame that r expects.
+func (in *intake) complete(r *receiver, flags codec.Flags, p parcel, wall time.Time) {
+	in.setWindow(r, r.window, max(0, r.messages-1))
+	r.expected++
+	p.soon = flags&codec.FlagAckNow != 0
+	p.r, p.n, p.next.Time = r, r.complete(r.expected, p.soon), wall
+	in.used += p.cost
+	in.stats.messages += uint64(p.left)
+	in.dispatch(p, flags)
+	r.ackSoon(flags)
 }
 
 const prefixFlags = codec.FlagGroup | codec.FlagRequest | codec.FlagReply
 
-// parse takes what stands before the item off a message. Of requests and replies it stays, for dispatch. False: the
-// message is too short for its prefix and an item, or claims to be several things at once.
-func (in *intake) parse(r *receiver, flags codec.Flags, data []byte) (item, bool) {
-	m := item{Message: Message{From: r.from, To: in.me, data: data}}
+// leastMessage is the length of the shortest message with these flags: what stands before its item, and an item.
+func leastMessage(flags codec.Flags) int {
 	switch flags & prefixFlags {
 	case 0:
-		return m, len(data) > 0
+		return 1
 	case codec.FlagGroup:
-		if len(data) == 0 || int(data[0]) > codec.MaxName || len(data) <= 1+int(data[0]) {
+		return 1 + 1
+	case codec.FlagRequest:
+		return requestPrefix + 1
+	case codec.FlagReply:
+		return replyPrefix + 1
+	}
+	return math.MaxInt // it claims to be several things at once
+}
+
+// parse takes what stands before the item off a message. Of requests and replies it stays, for dispatch. False: the
+// message is too short for its prefix and an item, or claims to be several things at once.
+func (in *intake) parse(r *receiver, flags codec.Flags, data []byte) (Message, bool) {
+	m := Message{From: r.from, To: in.me, data: data}
+	if len(data) < leastMessage(flags) {
+		return m, false
+	}
+	if flags&codec.FlagGroup != 0 {
+		if int(data[0]) > codec.MaxName || len(data) <= 1+int(data[0]) {
 			return m, false
 		}
 		group := data[1 : 1+int(data[0])]
@@ -278,38 +260,44 @@ func (in *intake) parse(r *receiver, flags codec.Flags, data []byte) (item, bool
 			r.lastGroup = string(group)
 		}
 		m.To, m.data = groupAddress(r.lastGroup), data[1+len(group):]
-		return m, true
-	case codec.FlagRequest:
-		return m, len(data) > requestPrefix
-	case codec.FlagReply:
-		return m, len(data) > replyPrefix
 	}
-	return m, false
+	return m, true
 }
 
-// dispatch puts a complete message where it belongs: the inbox, the handler, or who waits for the reply.
-func (in *intake) dispatch(m item, flags codec.Flags) {
-	switch {
-	case flags&codec.FlagReply != 0:
-		rep := reply{from: m.From, status: m.data[requestPrefix], body: m.data[replyPrefix:]}
-		copy(rep.id[:], m.data)
-		in.replies = append(in.replies, rep)
-		in.took(m)
-	case flags&codec.FlagRequest != 0:
-		req := request{item: m}
+// dispatch puts what is complete where it belongs: the inbox, the handler, or who waits for the reply.
+func (in *intake) dispatch(p parcel, flags codec.Flags) {
+	if flags&(codec.FlagReply|codec.FlagRequest) == 0 {
+		in.put(p)
+		return
+	}
+	messages := p.left
+	for range messages {
+		var all slab // each has memory of its own
+		m := p.take(&all)
+		if flags&codec.FlagReply != 0 {
+			rep := reply{from: m.From, status: m.data[requestPrefix], body: m.data[replyPrefix:]}
+			copy(rep.id[:], m.data)
+			in.replies = append(in.replies, rep)
+			continue
+		}
+		req := request{Message: m}
 		copy(req.id[:], m.data)
 		req.data = m.data[requestPrefix:]
+		if p.left == 0 { // the frame is taken when its last request is: they are handled in order
+			req.parcel = p
+		}
 		in.requests = append(in.requests, req)
-	default:
-		in.put(m)
+	}
+	if flags&codec.FlagReply != 0 {
+		in.took(&p)
 	}
 }
 
-// put puts a message into the inbox, as the next arrival.
-func (in *intake) put(m item) {
-	in.serial++
-	m.Serial = in.serial
-	in.inbox.add(m, !in.paused)
+// put puts messages into the inbox, as the next arrivals.
+func (in *intake) put(p parcel) {
+	p.next.Serial = in.serial + 1
+	in.serial += uint64(p.left)
+	in.inbox.add(p, !in.paused)
 }
 
 // bestEffort takes a frame of stream 0, if there is room and it makes sense.
@@ -329,15 +317,17 @@ func (in *intake) bestEffort(wall time.Time, f codec.Raw) {
 		in.stats.refused++
 		return
 	}
-	m.Time, m.cost = wall, len(data)+messageCost
-	in.used += m.cost
+	m.Time = wall
+	p := parcel{next: m, left: 1, cost: len(data) + messageCost}
+	in.used += p.cost
 	in.stats.messages++
-	in.put(m)
+	in.put(p)
 }
 
-// local puts a message of this node to itself into its inbox; false: there is no room.
+// local puts a message of this node to itself into its inbox; false: there is no room. It may pass the limit by as much as
+// a frame of others does: else who takes one message and sends one might wait for itself.
 func (in *intake) local(wall time.Time, to string, data []byte, own *receipt) bool {
-	if in.free() <= 0 {
+	if in.free() <= -codec.MaxFrame {
 		return false
 	}
 	cost := len(data) + messageCost
@@ -345,7 +335,7 @@ func (in *intake) local(wall time.Time, to string, data []byte, own *receipt) bo
 	if own != nil {
 		own.arrive()
 	}
-	in.put(item{Message: Message{From: in.me, To: to, Time: wall, data: data}, cost: cost, soon: own != nil, own: own})
+	in.put(parcel{next: Message{From: in.me, To: to, Time: wall, data: data}, left: 1, cost: cost, soon: own != nil, own: own})
 	return true
 }
 
@@ -379,69 +369,78 @@ func (in *intake) dropHalf(r *receiver) {
 	}
 }
 
-// took notes that the application has a message.
-func (in *intake) took(m item) {
-	in.used -= m.cost
-	if m.own != nil {
-		m.own.finish(nil)
+// took notes that the application has a parcel.
+func (in *intake) took(p *parcel) {
+	in.used -= p.cost
+	giveBack(p.memory)
+	if p.own != nil {
+		p.own.finish(nil)
 	}
-	if m.r == nil {
+	if p.r == nil {
 		return
 	}
-	now, soon := m.r.take(m.n)
-	m.r.ackNow = m.r.ackNow || now
-	m.r.ackDue = m.r.ackDue || soon
+	now, soon := p.r.take(p.n)
+	p.r.ackNow = p.r.ackNow || now
+	p.r.ackDue = p.r.ackDue || soon
 	if now || soon {
-		in.note(m.r)
+		in.note(p.r)
 	}
 }
 
+// tookPart notes that the application has a message of so many bytes of a parcel of several.
+func (in *intake) tookPart(p *parcel, size int) {
+	in.used -= size
+	p.cost -= size
+}
+
 // get takes up to n messages, newest first; n < 0: all.
-func (in *intake) get(n int) []Message {
-	if n < 0 || n > in.inbox.ready() {
-		n = in.inbox.ready()
+func (in *intake) get(n int) (out []Message) {
+	if n < 0 {
+		n = math.MaxInt
 	}
-	if n == 0 {
-		return nil
-	}
-	out := make([]Message, n)
-	for i := range out {
-		m := in.inbox.popNewest()
-		in.took(m)
-		out[i] = m.Message
+	var s slab
+	for len(out) < n && in.inbox.ready() > 0 {
+		p := in.inbox.newest()
+		had := len(out)
+		out = p.takeNewest(out, n-had, &s)
+		in.inbox.messages -= len(out) - had
+		if p.left == 0 {
+			empty := in.inbox.popNewest()
+			in.took(&empty)
+		}
 	}
 	return out
 }
 
-// lend moves the oldest messages that are ready to list: those that the application will take next. They still count as
+// lend moves the oldest parcels that are ready to list: those that the application will take next. They still count as
 // waiting until took.
-func (in *intake) lend(list []item) []item {
+func (in *intake) lend(list []parcel) []parcel {
 	cost := 0
 	for in.inbox.ready() > 0 && len(list) < lendMost && cost <= in.limit/8 {
-		m := in.inbox.pop()
-		cost += m.cost
-		m.soon = m.soon || m.r != nil && m.r.owed > 0
-		list = append(list, m)
+		p := in.inbox.pop()
+		cost += p.cost
+		p.soon = p.soon || p.r != nil && p.r.owed > 0
+		list = append(list, p)
 	}
 	in.lent += len(list)
 	return list
 }
 
-// tookLent notes that the application has messages that were lent.
-func (in *intake) tookLent(list []item) {
+// tookLent notes that the application has parcels that were lent.
+func (in *intake) tookLent(list []parcel) {
 	in.lent -= len(list)
-	for _, m := range list {
-		in.took(m)
+	for i := range list {
+		in.took(&list[i])
 	}
 }
 
-// putBack takes messages back that were lent and not taken.
-func (in *intake) putBack(list []item) {
+// putBack puts parcels back that were lent, and of which something is left.
+func (in *intake) putBack(list []parcel) {
 	in.lent -= len(list)
 	in.inbox.putBack(list)
 }
 
-// waiting is how many complete messages the application has not taken.
+// waiting is how many parcels the application has not taken.
 func (in *intake) waiting() int { return in.inbox.len() + in.lent }
 
 func (in *intake) pause() { in.paused = true }

@@ -52,8 +52,8 @@ func dataFrame(from string, seq uint32, flags codec.Flags, n int) codec.Raw {
 // TestRefusedWhole: of a message that is too large no part is delivered, whatever crosses the refusal.
 func TestRefusedWhole(t *testing.T) {
 	w := newWire(1<<20, 40000)
-	w.o.push(0, outMessage{data: make([]byte, 3*codec.MaxPayload-5000)})
-	w.o.push(0, outMessage{data: make([]byte, 6)})
+	w.o.push(0, &draft{body: make([]byte, 3*codec.MaxPayload-5000), kept: true})
+	w.o.push(0, &draft{body: make([]byte, 6), kept: true})
 	for range 50 {
 		w.round(1 << 20)
 	}
@@ -85,8 +85,8 @@ func TestHalfMessageGivesWay(t *testing.T) {
 // TestHalfMessageComesBack: if that sender lives after all, its message arrives, once.
 func TestHalfMessageComesBack(t *testing.T) {
 	w := newWire(200<<10, 1<<20)
-	w.o.push(0, outMessage{data: make([]byte, 10)})
-	w.o.push(0, outMessage{data: make([]byte, 500_000)})
+	w.o.push(0, &draft{body: make([]byte, 10), kept: true})
+	w.o.push(0, &draft{body: make([]byte, 500_000), kept: true})
 	for range 8 {
 		w.round(20_000)
 	}
@@ -132,8 +132,8 @@ func TestUnsendAfterGivingUp(t *testing.T) {
 		}
 		return src, 0, nil
 	}
-	s.push(0, outMessage{data: []byte("x1")})
-	s.push(0, outMessage{data: []byte("y2")})
+	s.push(0, &draft{body: []byte("x1"), kept: true})
+	s.push(0, &draft{body: []byte("y2"), kept: true})
 	m := s.mark()
 	if b := s.transmit(0, nil, 1<<16, pack); len(b) == 0 || len(s.given) != 1 {
 		t.Fatal(len(b), s.given)

@@ -34,10 +34,14 @@ type outbound struct {
 
 	port atomic.Pointer[portRef]
 
-	mu      sync.Mutex
-	streams map[string]*outStream
-	dropAt  time.Duration // when dropIdle may run again
-	closed  error
+	streams sync.Map                      // of *outStream by name; written under mu
+	recent  [16]atomic.Pointer[outStream] // a few of them, by slot
+	refuses atomic.Bool                   // closed is set
+
+	mu     sync.Mutex
+	count  int           // of streams
+	dropAt time.Duration // when dropIdle may run again
+	closed error
 
 	blockedMu sync.Mutex
 	blocked   []*outStream // the port had no room for them
@@ -69,7 +73,7 @@ type outStream struct {
 }
 
 type flushWait struct {
-	until uint64 // message number
+	until uint64 // so many are done
 	done  chan struct{}
 }
 
@@ -77,7 +81,7 @@ func newOutbound(set *settings, clock func() time.Duration, wake func(time.Durat
 	return &outbound{
 		set: set, clock: clock, wake: wake, events: ev, lookup: lookup,
 		require: set.unpacker.Required() != 0,
-		streams: make(map[string]*outStream), due: make(map[*outStream]struct{}),
+		due:     make(map[*outStream]struct{}),
 	}
 }
 
@@ -88,38 +92,77 @@ func (o *outbound) accepting() error {
 	return o.closed
 }
 
+// existing is the stream to a name; nil: there is none.
+func (o *outbound) existing(to string) *outStream {
+	s, _ := o.streams.Load(to)
+	if s == nil {
+		return nil
+	}
+	return s.(*outStream)
+}
+
+// slot is where the stream to a name is kept at hand, if it is the last one used of those that share the slot.
+func (o *outbound) slot(to string) *atomic.Pointer[outStream] {
+	if to == "" {
+		return &o.recent[0]
+	}
+	return &o.recent[(int(to[len(to)-1])+len(to))%len(o.recent)]
+}
+
+// all are the streams of now.
+func (o *outbound) all() (list []*outStream) {
+	o.streams.Range(func(_, s any) bool {
+		list = append(list, s.(*outStream))
+		return true
+	})
+	return list
+}
+
 // stream is the stream to a name, made at its first use.
 func (o *outbound) stream(to string) (*outStream, error) {
+	slot := o.slot(to)
+	if s := slot.Load(); s != nil && s.to == to && !o.refuses.Load() {
+		return s, nil
+	}
+	if s := o.existing(to); s != nil && !o.refuses.Load() {
+		slot.Store(s)
+		return s, nil
+	}
+	if err := codec.CheckName(to); err != nil {
+		return nil, err
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed != nil {
 		return nil, o.closed
 	}
-	s := o.streams[to]
-	if s == nil {
-		if now := o.clock(); len(o.streams) >= maxStreams && now >= o.dropAt {
-			o.dropAt = now + time.Second
-			o.dropIdle()
-		}
-		if len(o.streams) >= maxStreams {
-			return nil, fmt.Errorf("%w: messages to %d names are held already", ErrTooManyNames, maxStreams)
-		}
-		s = &outStream{sender: *newSender(to, o.set.Name, o.set.Retention, o.clock())}
-		if e, ok := o.lookup(to); ok {
-			s.setPeer(o.set.Transforms, e)
-		}
-		o.streams[to] = s
+	if s := o.existing(to); s != nil {
+		return s, nil
 	}
+	if now := o.clock(); o.count >= maxStreams && now >= o.dropAt {
+		o.dropAt = now + time.Second
+		o.dropIdle()
+	}
+	if o.count >= maxStreams {
+		return nil, fmt.Errorf("%w: messages to %d names are held already", ErrTooManyNames, maxStreams)
+	}
+	s := &outStream{sender: *newSender(to, o.set.Name, o.set.Retention, o.clock())}
+	if e, ok := o.lookup(to); ok {
+		s.setPeer(o.set.Transforms, e)
+	}
+	o.streams.Store(to, s)
+	o.count++
 	return s, nil
 }
 
-// dropIdle forgets streams that hold nothing: they would begin again with a new number, which is as good.
+// dropIdle forgets streams that hold nothing: they would begin again with a new number, which is as good. The caller holds mu.
 func (o *outbound) dropIdle() {
-	for name, s := range o.streams {
+	for _, s := range o.all() {
 		if s.mu.TryLock() {
 			if s.held() == 0 && len(s.taken) == 0 {
 				s.gone = true
-				delete(o.streams, name)
+				o.streams.Delete(s.to)
+				o.count--
 			}
 			s.mu.Unlock()
 		}
@@ -138,25 +181,36 @@ func (s *outStream) setPeer(mine []codec.Transform, e codec.Entry) {
 }
 
 // send queues a message, and waits for room until ctx ends.
-func (o *outbound) send(ctx context.Context, to string, m outMessage) error {
+func (o *outbound) send(ctx context.Context, to string, d *draft) error {
 	for {
 		s, err := o.stream(to)
 		if err != nil {
 			return err
 		}
+		size := d.size()
 		s.mu.Lock()
 		switch {
 		case s.gone:
 			s.mu.Unlock()
+			o.slot(to).CompareAndSwap(s, nil)
 			continue
 		case s.packErr != nil:
-			defer s.mu.Unlock()
-			return s.packErr
-		case s.instance != 0 && !s.absent && uint64(len(m.data)) > s.maxMessage:
-			defer s.mu.Unlock()
-			return fmt.Errorf("%w (%d bytes, %q takes %d)", ErrTooLarge, len(m.data), to, s.maxMessage)
-		case s.bytes == 0 || s.bytes+len(m.data)+messageCost <= o.set.SendBytes:
-			s.push(o.clock(), m)
+			err := s.packErr
+			s.mu.Unlock()
+			return err
+		case s.instance != 0 && !s.absent && uint64(size) > s.maxMessage && uint64(d.exactSize()) > s.maxMessage:
+			err := fmt.Errorf("%w (%d bytes, %q takes %d)", ErrTooLarge, d.exactSize(), to, s.maxMessage)
+			s.mu.Unlock()
+			return err
+		case s.bytes+size+messageCost <= o.set.SendBytes || s.bytes == 0:
+			joined := s.join(d)
+			if joined && (s.isBlocked || !s.hasWork()) {
+				s.mu.Unlock() // it goes with those before it
+				return nil
+			}
+			if !joined {
+				s.push(o.clock(), d)
+			}
 			o.pump(s)
 			o.settle(s)
 			return nil
@@ -199,7 +253,7 @@ func (o *outbound) link(s *outStream) relay.Port {
 // pump writes what the window allows, if the link has nothing else to do; else once it has: until then messages gather,
 // and share frames. The caller holds s.mu.
 func (o *outbound) pump(s *outStream) {
-	if port := o.link(s); port != nil && !s.isBlocked {
+	if port := o.link(s); port != nil && !s.isBlocked && s.hasWork() {
 		if !port.Busy() || !o.awaitTurn(port, s) {
 			o.pumpTo(port, s)
 		}
@@ -298,8 +352,15 @@ func (o *outbound) settle(s *outStream) {
 		o.setDue(s, due)
 	}
 	// What was given up is noted before a Flush that waits for it may go on.
-	for i, g := range s.given {
-		s.given[i].told = g.receipt != nil && g.receipt.finish(g.reason)
+	for i := range s.given {
+		g := &s.given[i]
+		for r := g.receipts; r != nil; {
+			next := r.next
+			if r.finish(g.reason) {
+				g.told++
+			}
+			r = next
+		}
 	}
 	lost := o.failures.note(s.to, s.given)
 	s.given = nil
@@ -307,7 +368,7 @@ func (o *outbound) settle(s *outStream) {
 		close(s.room)
 		s.room = nil
 	}
-	for len(s.flushes) > 0 && s.flushes[0].until <= s.headN {
+	for len(s.flushes) > 0 && s.flushes[0].until <= s.done {
 		close(s.flushes[0].done)
 		s.flushes = s.flushes[1:]
 	}
@@ -332,10 +393,7 @@ func (o *outbound) setDue(s *outStream, due bool) {
 // each calls f for every stream, with its lock held; f must not unlock it. What f changed is settled, and what the
 // window then allows is written.
 func (o *outbound) each(f func(s *outStream)) {
-	o.mu.Lock()
-	all := slices.Collect(maps.Values(o.streams))
-	o.mu.Unlock()
-	o.forAll(all, f)
+	o.forAll(o.all(), f)
 }
 
 func (o *outbound) forAll(list []*outStream, f func(s *outStream)) {
@@ -349,8 +407,8 @@ func (o *outbound) forAll(list []*outStream, f func(s *outStream)) {
 
 // one does the same for the stream to one name, if there is one.
 func (o *outbound) one(to string, f func(s *outStream)) {
-	o.mu.Lock()
-	s := o.streams[to]
+	o.mu.Lock() // one that is just being made is waited for: it may not know what f is about
+	s := o.existing(to)
 	o.mu.Unlock()
 	if s == nil {
 		return
@@ -396,9 +454,7 @@ func (o *outbound) peerGone(name string) {
 
 // answer takes an Ack, Reset or Unreachable.
 func (o *outbound) answer(f codec.Raw) {
-	o.mu.Lock()
-	s := o.streams[string(f.From())]
-	o.mu.Unlock()
+	s := o.existing(string(f.From()))
 	if s == nil {
 		return
 	}
@@ -416,6 +472,7 @@ func (o *outbound) answer(f codec.Raw) {
 
 // takeAnswer does what an answer means; here tells whether the roster lists the name.
 func (s *outStream) takeAnswer(now time.Duration, f codec.Raw, here bool) {
+	s.look(now)
 	switch f.Kind() {
 	case codec.KindAck:
 		if a, err := codec.ParseAck(f.Payload()); err == nil {
@@ -464,15 +521,14 @@ func (o *outbound) tick(now time.Duration) {
 
 // flush waits until everything queued now is acknowledged or given up, and gives what was given up since the last flush.
 func (o *outbound) flush(ctx context.Context) error {
-	o.mu.Lock()
-	all := slices.Collect(maps.Values(o.streams))
-	o.mu.Unlock()
+	all := o.all()
 	var waits []chan struct{}
 	for _, s := range all {
 		s.mu.Lock()
 		if s.held() > 0 {
-			s.queue.at(s.queue.len() - 1).ackNow = true
-			w := flushWait{until: s.tailN(), done: make(chan struct{})}
+			last := s.queue.at(s.queue.len() - 1)
+			last.ackNow, last.open = true, false
+			w := flushWait{until: s.pushed, done: make(chan struct{})}
 			s.flushes = append(s.flushes, w)
 			waits = append(waits, w.done)
 		}
@@ -506,12 +562,14 @@ func (o *outbound) stopAccepting() {
 	if o.closed == nil {
 		o.closed = ErrClosed
 	}
+	o.refuses.Store(true)
 }
 
 // close gives everything up.
 func (o *outbound) close(reason error) {
 	o.mu.Lock()
 	o.closed = reason
+	o.refuses.Store(true)
 	o.mu.Unlock()
 	o.setPort(nil)
 	o.each(func(s *outStream) {

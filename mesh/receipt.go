@@ -7,6 +7,10 @@ type receipt struct {
 	untilTaken bool
 	done       chan struct{} // closed with the outcome, unless the caller has gone before
 
+	// owned by the stream
+	next *receipt // of the same entry
+	at   int32    // which of its messages this is about
+
 	mu   sync.Mutex
 	over bool  // finished or abandoned
 	err  error // valid once done is closed

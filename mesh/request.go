@@ -122,17 +122,18 @@ func (q *requests) begin(ctx context.Context, to string, value any) (_ *Answer, 
 	if len(data) > n.set.MaxMessage {
 		return nil, fmt.Errorf("%w (%d bytes, MaxMessage is %d)", ErrTooLarge, len(data), n.set.MaxMessage)
 	}
-	m := outMessage{data: data, flags: codec.FlagRequest, ackNow: true}
+	d := draft{body: data, kept: true, flags: codec.FlagRequest, ackNow: true}
 	if to == n.set.Name {
-		r := request{item: item{Message: Message{From: to, To: to, data: data[8:]}}}
+		r := request{Message: Message{From: to, To: to, data: data[8:]}}
 		copy(r.id[:], data)
 		q.serve(r)
-	} else if m.receipt = newReceipt(false); true {
-		if err := n.out.send(ctx, to, m); err != nil {
+	} else {
+		d.receipt = newReceipt(false)
+		if err := n.out.send(ctx, to, &d); err != nil {
 			return nil, err
 		}
 	}
-	return &Answer{q, a, id, m.receipt}, nil
+	return &Answer{q, a, id, d.receipt}, nil
 }
 
 // await waits for the reply; lost tells if the request itself is given up.
@@ -206,7 +207,7 @@ func (q *requests) work(r request) {
 
 func (q *requests) handle(r request) {
 	n := q.n
-	n.in.handled(r.item)
+	n.in.handled(r)
 	q.mu.Lock()
 	h := q.handler
 	q.mu.Unlock()
@@ -235,7 +236,7 @@ func (q *requests) handle(r request) {
 		return
 	}
 	// A requester that takes nothing must not keep handlers from others: its reply is dropped when no more can be queued.
-	if err := n.out.send(expired, r.From, outMessage{data: data, flags: codec.FlagReply, ackNow: true}); err != nil {
+	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply, ackNow: true}); err != nil {
 		n.set.log.Warn("reply dropped", "peer", r.From, "err", err)
 	}
 }

@@ -56,14 +56,14 @@ func TestTakenOutOfTurn(t *testing.T) {
 		}
 	}
 	awaited := newReceipt(true)
-	w.o.push(0, outMessage{data: []byte{1}})
-	w.o.push(0, outMessage{data: []byte{2}})
-	w.o.push(0, outMessage{data: []byte{3}, receipt: awaited, ackNow: true})
+	w.o.push(0, &draft{body: []byte{1}, kept: true})
+	w.o.push(0, &draft{body: []byte{2}, kept: true})
+	w.o.push(0, &draft{body: []byte{3}, kept: true, receipt: awaited, ackNow: true})
 	pass()
 	if got := b.get(1); got[0].data[0] != 3 {
 		t.Fatal(got)
 	}
-	w.o.push(0, outMessage{data: []byte{4}})
+	w.o.push(0, &draft{body: []byte{4}, kept: true})
 	pass()
 	for want := byte(1); want < 3; want++ {
 		if m, err := b.receive(context.Background()); err != nil || m.data[0] != want {

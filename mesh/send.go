@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"ultrasockets/codec"
 )
@@ -112,6 +113,39 @@ type receiptOf struct {
 // send is Send and Deliver. Step 1 of a message's way.
 func (n *Node) send(ctx context.Context, to string, value any, o sendOptions, deliver bool) ([]receiptOf, error) {
 	group, isGroup := groupOf(to)
+	if isGroup || o.bestEffort {
+		return n.sendWhole(ctx, to, group, isGroup, value, o, deliver)
+	}
+	var d draft
+	if b, ok := value.([]byte); ok {
+		d.body, d.isRaw = b, true // copied once, to where it waits
+	} else {
+		scratch := encodings.Get().(*[]byte)
+		defer putEncoding(scratch)
+		var err error
+		if d.body, err = codec.AppendValue((*scratch)[:0], value); err != nil {
+			return nil, err
+		}
+		*scratch = d.body
+	}
+	r, err := n.sendTo(ctx, to, &d, o, deliver)
+	if r == nil || err != nil {
+		return nil, err
+	}
+	return []receiptOf{{to, r}}, nil
+}
+
+// encodings are buffers for values on their way into a queue.
+var encodings = sync.Pool{New: func() any { return new([]byte) }}
+
+func putEncoding(b *[]byte) {
+	if cap(*b) <= codec.MaxPayload {
+		encodings.Put(b)
+	}
+}
+
+// sendWhole sends what has one encoding for all its receivers: to a group, or without any promise.
+func (n *Node) sendWhole(ctx context.Context, to, group string, isGroup bool, value any, o sendOptions, deliver bool) ([]receiptOf, error) {
 	if err := checkAddress(group, isGroup, to); err != nil {
 		return nil, err
 	}
@@ -128,23 +162,16 @@ func (n *Node) send(ctx context.Context, to string, value any, o sendOptions, de
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > n.set.MaxMessage {
-		return nil, fmt.Errorf("%w (%d bytes, MaxMessage is %d)", ErrTooLarge, len(data), n.set.MaxMessage)
-	}
 	if o.bestEffort {
-		return nil, n.sendOnce(to, group, isGroup, flags, data)
-	}
-	if !isGroup {
-		r, err := n.sendTo(ctx, to, outMessage{data: data, flags: flags}, o, deliver)
-		if r == nil || err != nil {
-			return nil, err
+		if len(data) > n.set.MaxMessage {
+			return nil, n.tooLarge(len(data))
 		}
-		return []receiptOf{{to, r}}, nil
+		return nil, n.sendOnce(to, group, isGroup, flags, data)
 	}
 	var receipts []receiptOf
 	var errs []error
 	for _, name := range n.view.group(group) {
-		r, err := n.sendTo(ctx, name, outMessage{data: data, flags: flags}, o, deliver)
+		r, err := n.sendTo(ctx, name, &draft{body: data, kept: true, flags: flags}, o, deliver)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
@@ -155,16 +182,23 @@ func (n *Node) send(ctx context.Context, to string, value any, o sendOptions, de
 	return receipts, errors.Join(errs...)
 }
 
+func (n *Node) tooLarge(size int) error {
+	return fmt.Errorf("%w (%d bytes, MaxMessage is %d)", ErrTooLarge, size, n.set.MaxMessage)
+}
+
 // sendTo queues one message on the stream to one name; its receipt is nil if nobody waits or it has arrived.
-func (n *Node) sendTo(ctx context.Context, to string, m outMessage, o sendOptions, deliver bool) (*receipt, error) {
+func (n *Node) sendTo(ctx context.Context, to string, d *draft, o sendOptions, deliver bool) (*receipt, error) {
+	if d.size() > n.set.MaxMessage && d.exactSize() > n.set.MaxMessage {
+		return nil, n.tooLarge(d.exactSize())
+	}
 	if deliver {
-		m.ackNow = true
-		m.receipt = newReceipt(o.untilTaken)
+		d.ackNow = true
+		d.receipt = newReceipt(o.untilTaken)
 	}
 	if to == n.set.Name {
-		return m.receipt, n.in.local(ctx, to, m.data, m.receipt)
+		return d.receipt, n.in.local(ctx, to, d.appendTo(make([]byte, 0, d.size())), d.receipt)
 	}
-	return m.receipt, n.out.send(ctx, to, m)
+	return d.receipt, n.out.send(ctx, to, d)
 }
 
 // sendOnce sends a best-effort message: one frame, no number, no answer.

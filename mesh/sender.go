@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"encoding/binary"
 	"math/rand/v2"
 	"time"
 
@@ -17,8 +16,8 @@ import (
 //	 held, partly      sent, not        to be sent
 //	 acknowledged      acknowledged     (again)
 //
-// head is the oldest message held; ack and next are cursors on frames. A message is cut into frames, or put into one
-// with others, when it is sent for the first time; then these are numbered: cut is the number after the last one given.
+// head is the oldest message held; ack and next are cursors on frames. A message is cut into frames when it is sent for
+// the first time; then these are numbered: cut is the number after the last one given. Small ones share one (entry.go).
 
 const (
 	probeFirst  = time.Second            // a sender that hears nothing asks after this time …
@@ -28,47 +27,13 @@ const (
 	busyFirst   = 10 * time.Millisecond  // pause after the relay's outbox was full …
 	busyMax     = 50 * time.Millisecond  // … doubling up to this
 	shareSpan   = time.Second            // messages queued within so long may share a frame: it expires with the last
-	shareBlind  = 64                     // messages that share a frame that nobody has granted
-	minCut      = 1024                   // a message is not cut into smaller frames than this to fit a window
-	messageCost = 96                     // what a queued message costs beside its bytes, in SendBytes and InboxBytes
+	shareMost   = 2 << 10                // larger ones do not: they gain nothing by it
+	minCut      = 1024                   // neither a message nor a row of them is cut into smaller frames than this to fit a window
+	messageCost = 96                     // what a message, or those that share a frame, cost beside their bytes, in SendBytes and InboxBytes
 	noDeadline  = time.Duration(1 << 62) // never
 )
 
-// outMessage is one message in a sender's queue. Its data may be shared with other streams and is never changed.
-type outMessage struct {
-	data    []byte        // what stands before the item, and the item
-	queued  time.Duration // when
-	receipt *receipt      // who wants to know the outcome; nil: nobody
-	flags   codec.Flags   // group, request or reply
-	ackNow  bool          // a caller waits for the outcome
-
-	whole  bool    // it is one single frame, cut, or shares one
-	first  uint32  // number of its first frame, once cut has begun
-	cutTo  int32   // bytes of data that have been cut into frames
-	shares int32   // the first of those that share a frame: how many they are; else 0
-	shared int32   // the first of those: bytes of the payload
-	ends   []int32 // where each frame ends in data; nil while it is, or may become, a single frame
-}
-
-func (m *outMessage) frames() int {
-	if m.whole {
-		return 1
-	}
-	return len(m.ends)
-}
-
-// span is the part of data in frame i.
-func (m *outMessage) span(i int) (from, to int) {
-	if m.whole {
-		return 0, len(m.data)
-	}
-	if i > 0 {
-		from = int(m.ends[i-1])
-	}
-	return from, int(m.ends[i])
-}
-
-// cursor is a place between frames: before frame number seq, which is frame i of message n (counted from the stream's start).
+// cursor is a place between frames: before frame number seq, which is frame i of entry n (counted from the stream's start).
 type cursor struct {
 	seq uint32
 	n   uint64
@@ -83,16 +48,19 @@ type sender struct {
 	overhead  int // bytes of a frame beside its payload
 	retention time.Duration
 	maxCut    int // largest payload before packing; the owner may change it
-	maxShare  int // largest payload that messages share; 0: none do; the owner may change it
+	maxShare  int // largest payload that messages share; 0: none do now; the owner may change it
 
 	// the queue
-	queue fifo[outMessage] // the oldest is message number headN
-	headN uint64
-	bytes int    // of all in it, with messageCost
-	cut   uint32 // number after the last one given
-	sent  uint32 // number after the highest one sent
-	ack   cursor
-	next  cursor
+	queue  fifo[entry] // the oldest is entry number headN
+	headN  uint64
+	joined bool   // messages joined the newest entry since look was called
+	pushed uint64 // messages that came …
+	done   uint64 // … and those of them that were acknowledged or given up
+	bytes  int    // of all in it, with messageCost
+	cut    uint32 // number after the last one given
+	sent   uint32 // number after the highest one sent
+	ack    cursor
+	next   cursor
 
 	// the window: granted from ack on, while valid
 	granted  bool
@@ -115,8 +83,7 @@ type sender struct {
 	taken []takenWait // acknowledged, and somebody waits until the application took them
 	given []givenUp   // given up since the owner last asked
 
-	scratch []byte // the last payload that messages shared
-	stats   senderStats
+	stats senderStats
 }
 
 type takenWait struct {
@@ -124,12 +91,13 @@ type takenWait struct {
 	receipt *receipt
 }
 
-// givenUp is one message given up.
+// givenUp is what was given up at once: a message, or those that share a frame.
 type givenUp struct {
-	reason  error
-	unsent  bool
-	receipt *receipt
-	told    bool // a caller that waited for it knows
+	reason   error
+	unsent   bool
+	count    int // messages
+	told     int // of them: those whose senders waited for the outcome, and know
+	receipts *receipt
 }
 
 type senderStats struct{ frames, resent, probes, busy, resets uint64 }
@@ -146,9 +114,40 @@ func newSender(to, from string, retention, now time.Duration) *sender {
 	}
 }
 
-// push queues a message.
-func (s *sender) push(now time.Duration, m outMessage) {
-	m.queued = now
+// join puts a message into the frame of the newest one, if it may share that. It asks no clock, which would cost more than
+// all the rest: look makes up for that.
+func (s *sender) join(d *draft) bool {
+	n := s.queue.len()
+	if n == 0 {
+		return false
+	}
+	last := s.queue.at(n - 1)
+	if !d.joins(last) {
+		return false
+	}
+	before := len(last.data)
+	last.join(d)
+	s.bytes += len(last.data) - before
+	s.pushed++
+	s.joined = true
+	return true
+}
+
+// look notes the time for the newest entry if messages have joined it since: none expires too early, and they are not more
+// than shareSpan apart, or the time between two calls. While anything is held, there is one every few seconds.
+func (s *sender) look(now time.Duration) {
+	if s.joined && s.queue.len() > 0 {
+		last := s.queue.at(s.queue.len() - 1)
+		last.queued = now
+		last.open = last.open && now-last.began <= shareSpan
+	}
+	s.joined = false
+}
+
+// push queues a message that joins no other.
+func (s *sender) push(now time.Duration, d *draft) {
+	s.look(now)
+	s.pushed++
 	if s.queue.len() == 0 {
 		if now-s.idleSince >= idleWindow {
 			s.granted = false
@@ -156,14 +155,25 @@ func (s *sender) push(now time.Duration, m outMessage) {
 		s.probeWait = probeFirst
 		s.armProbe(now)
 	}
-	s.queue.push(m)
-	s.bytes += len(m.data) + messageCost
+	e := entry{began: now, queued: now, flags: d.flags, ackNow: d.ackNow}
+	switch {
+	case d.size() <= shareMost:
+		e.open = true
+		e.join(d)
+	case d.kept:
+		e.data, e.receipts = d.body, d.receipt
+	default:
+		e.data, e.receipts = d.appendTo(make([]byte, 0, d.size())), d.receipt
+	}
+	s.bytes += len(e.data) + messageCost
+	s.queue.push(e)
 }
 
-func (s *sender) held() int { return s.queue.len() }
+// held is how many messages are.
+func (s *sender) held() int { return int(s.pushed - s.done) }
 
-// at is the message number n, which must be held.
-func (s *sender) at(n uint64) *outMessage { return s.queue.at(int(n - s.headN)) }
+// at is the entry number n, which must be held.
+func (s *sender) at(n uint64) *entry { return s.queue.at(int(n - s.headN)) }
 
 func (s *sender) tailN() uint64 { return s.headN + uint64(s.queue.len()) }
 
@@ -175,6 +185,22 @@ func (s *sender) armProbe(now time.Duration) {
 	s.probeAt = now + wait
 }
 
+// hasWork tells whether transmit may have something to send.
+func (s *sender) hasWork() bool {
+	switch {
+	case s.absent || s.next.n == s.tailN():
+		return false
+	case s.next.seq == s.ack.seq: // the first frame of a window
+		return true
+	}
+	e := s.at(s.next.n)
+	size := len(e.data) - int(e.cutTo)
+	if s.next.seq != s.cut {
+		size = s.frameCost(s.next) - s.overhead
+	}
+	return s.granted && s.room() >= min(minCut, size)
+}
+
 // transmit appends to dst the frames that may be sent now, while dst stays under limit bytes, and moves next behind them.
 // pack turns a payload into what travels; its result is used before the next call.
 func (s *sender) transmit(now time.Duration, dst []byte, limit int, pack packFunc) []byte {
@@ -182,12 +208,11 @@ func (s *sender) transmit(now time.Duration, dst []byte, limit int, pack packFun
 		return dst
 	}
 	for len(dst) < limit && s.next.n < s.tailN() {
-		m := s.at(s.next.n)
-		if fresh := s.next.seq == s.cut; fresh && !s.cutFrame(m) || !fresh && !s.fits(s.frameCost(s.next)) {
+		if fresh := s.next.seq == s.cut; fresh && !s.cutFrame() || !fresh && !s.fits(s.frameCost(s.next)) {
 			break
 		}
 		var err error
-		if dst, err = s.appendFrame(dst, m, !s.granted, pack); err != nil {
+		if dst, err = s.appendFrame(dst, !s.granted, pack); err != nil {
 			if s.next.n != s.headN {
 				break // what is before it is to be acknowledged first
 			}
@@ -204,11 +229,10 @@ func (s *sender) probe(now time.Duration, dst []byte, pack packFunc) []byte {
 	s.holdUntil = 0
 	s.probeWait = min(2*s.probeWait, probeMax)
 	s.armProbe(now)
-	m := s.at(s.next.n)
 	if s.next.seq == s.cut {
-		s.cutFrame(m)
+		s.cutFrame()
 	}
-	dst, err := s.appendFrame(dst, m, true, pack)
+	dst, err := s.appendFrame(dst, true, pack)
 	if err != nil {
 		s.giveUpHead(now, err)
 	}
@@ -218,6 +242,7 @@ func (s *sender) probe(now time.Duration, dst []byte, pack packFunc) []byte {
 // tick does what time demands: gives up what is too old, ends pauses, probes. linked tells whether there is a link to
 // send on; without one only the first is done.
 func (s *sender) tick(now time.Duration, linked bool, dst []byte, pack packFunc) []byte {
+	s.look(now)
 	s.expire(now)
 	if now >= s.holdUntil {
 		s.holdUntil = 0
@@ -257,111 +282,90 @@ func (s *sender) fits(cost int) bool {
 }
 
 func (s *sender) frameCost(c cursor) int {
-	m := s.at(c.n)
-	if m.shares > 0 {
-		return s.overhead + int(m.shared)
-	}
-	from, to := m.span(c.i)
+	from, to := s.at(c.n).span(c.i)
 	return s.overhead + to - from
 }
 
-// cutFrame cuts the next frame off message m, if the window has room for it. It may be made smaller to fit, or hold the
-// messages behind m too.
-func (s *sender) cutFrame(m *outMessage) bool {
-	if m.cutTo == 0 && s.share() {
-		return true
+// room is how large the payload of the next frame may be.
+func (s *sender) room() int {
+	if !s.granted {
+		return codec.MaxPayload
 	}
-	rest := len(m.data) - int(m.cutTo)
+	return s.window - s.inflight - s.overhead
+}
+
+// cutFrame cuts the next frame off the entry at next, if the window has room for it. It may be made smaller to fit.
+func (s *sender) cutFrame() bool {
+	e := s.at(s.next.n)
+	if e.count > 0 {
+		return s.cutShared(e)
+	}
+	rest := len(e.data) - int(e.cutTo)
 	size := min(rest, s.maxCut)
-	if room := s.window - s.inflight - s.overhead; s.granted && minCut <= room && room < size {
+	if room := s.room(); minCut <= room && room < size {
 		size = room
 	}
 	if !s.fits(s.overhead + size) {
 		return false
 	}
-	if m.cutTo == 0 {
-		m.first = s.cut
-		m.whole = size == rest
+	if e.cutTo == 0 {
+		e.first = s.cut
+		e.whole = size == rest
 	}
-	if !m.whole {
-		m.ends = append(m.ends, m.cutTo+int32(size))
+	if !e.whole {
+		e.ends = append(e.ends, e.cutTo+int32(size))
 	}
-	m.cutTo += int32(size)
+	e.cutTo += int32(size)
 	s.cut++
 	return true
 }
 
-// share puts the next message and as many behind it as it may into one frame. False: they are not several.
-func (s *sender) share() bool {
-	limit := s.maxShare
-	most := s.queue.len() - int(s.next.n-s.headN)
-	if !s.granted {
-		most = min(most, shareBlind)
-	} else {
-		limit = min(limit, s.window-s.inflight-s.overhead)
-		most = min(most, s.messages-int(s.next.n-s.ack.n))
+// cutShared makes a frame of the messages that share the entry at next, or of the first of them: what does not fit waits in
+// an entry of its own.
+func (s *sender) cutShared(e *entry) bool {
+	if e.count == 1 && len(e.data)-codec.SeveralLength > s.maxCut { // it will need several frames
+		e.data, e.count, e.open, e.pooled = e.data[codec.SeveralLength:], 0, false, false
+		s.bytes -= codec.SeveralLength
+		return s.cutFrame()
 	}
-	first := s.at(s.next.n)
-	size, n := 0, 0
-	for n < most {
-		m := s.at(s.next.n + uint64(n))
-		more := codec.SeveralLength + len(m.data)
-		if size+more > limit || m.flags != first.flags || m.queued-first.queued > shareSpan {
-			break
+	room := min(s.room(), s.maxShare)
+	if e.count > 1 && len(e.data) > room {
+		if s.next.seq != s.ack.seq && room < minCut && s.maxShare >= minCut {
+			return false
 		}
-		size += more
-		n++
-		if m.receipt != nil && m.receipt.untilTaken {
-			break // what waits until it is taken waits for nothing behind it
-		}
+		front := e.split(room)
+		s.queue.insert(int(s.next.n-s.headN), front)
+		s.bytes += messageCost
+		e = s.at(s.next.n)
 	}
-	if n < 2 || !s.fits(s.overhead+size) {
+	if !s.fits(s.overhead + len(e.data)) {
 		return false
 	}
-	for i := range n {
-		m := s.at(s.next.n + uint64(i))
-		m.first, m.cutTo, m.whole = s.cut, int32(len(m.data)), true
-	}
-	first.shares, first.shared = int32(n), int32(size)
+	e.first, e.cutTo, e.whole, e.open = s.cut, int32(len(e.data)), true, false
 	s.cut++
 	return true
-}
-
-// payload is what frame i of message m carries, before packing, and the flags that follow from it.
-func (s *sender) payload(m *outMessage, i int) ([]byte, codec.Flags) {
-	flags := m.flags
-	if m.shares == 0 {
-		from, to := m.span(i)
-		if to < len(m.data) {
-			return m.data[from:to], flags | codec.FlagMore
-		}
-		if m.ackNow {
-			flags |= codec.FlagAckNow
-		}
-		return m.data[from:to], flags
-	}
-	b := s.scratch[:0]
-	for k := range m.shares {
-		each := s.at(s.next.n + uint64(k))
-		b = binary.BigEndian.AppendUint16(b, uint16(len(each.data)))
-		b = append(b, each.data...)
-		if each.ackNow {
-			flags |= codec.FlagAckNow
-		}
-	}
-	s.scratch = b
-	return b, flags | codec.FlagSeveral
 }
 
 // appendFrame appends the frame at next, and moves next behind it. An error is that of pack: nothing was appended.
-func (s *sender) appendFrame(dst []byte, m *outMessage, ackNow bool, pack packFunc) ([]byte, error) {
-	plain, flags := s.payload(m, s.next.i)
-	payload, packing, err := pack(plain)
+func (s *sender) appendFrame(dst []byte, ackNow bool, pack packFunc) ([]byte, error) {
+	e := s.at(s.next.n)
+	from, to := e.span(s.next.i)
+	payload, packing, err := pack(e.data[from:to])
 	if err != nil {
 		return dst, err
 	}
+	flags := e.flags
 	if s.next.n == s.headN && s.next.i == 0 {
 		flags |= codec.FlagFirst
+	}
+	switch {
+	case to < len(e.data):
+		flags |= codec.FlagMore
+	case e.ackNow:
+		flags |= codec.FlagAckNow
+	}
+	if e.count > 1 {
+		flags |= codec.FlagSeveral
 	}
 	if ackNow {
 		flags |= codec.FlagAckNow
@@ -374,7 +378,7 @@ func (s *sender) appendFrame(dst []byte, m *outMessage, ackNow bool, pack packFu
 		s.sent = s.next.seq + 1
 	}
 	s.stats.frames++
-	s.inflight += s.frameCost(s.next)
+	s.inflight += s.overhead + to - from
 	s.next = s.after(s.next)
 	return dst, nil
 }
@@ -400,14 +404,10 @@ func (s *sender) unsend(m mark) {
 
 // after is the place after the frame that stands after c.
 func (s *sender) after(c cursor) cursor {
-	m := s.at(c.n)
+	e := s.at(c.n)
 	c.seq++
-	if m.shares > 0 {
-		c.n += uint64(m.shares)
-		return c
-	}
 	c.i++
-	if c.i == m.frames() && int(m.cutTo) == len(m.data) {
+	if c.i == e.frames() && int(e.cutTo) == len(e.data) {
 		c.n, c.i = c.n+1, 0
 	}
 	return c
@@ -479,12 +479,14 @@ func (s *sender) advance(now time.Duration, seq uint32) {
 		s.next, s.inflight = s.ack, 0
 	}
 	for s.headN < s.ack.n {
-		m := s.queue.at(0)
-		if r := m.receipt; r != nil {
-			r.arrive()
+		e := s.queue.at(0)
+		for r := e.receipts; r != nil; {
+			next := r.next // who has its outcome may be used again
 			if r.untilTaken {
-				s.taken = append(s.taken, takenWait{m.first + uint32(m.frames()), r})
+				s.taken = append(s.taken, takenWait{e.first + uint32(e.frames()), r})
 			}
+			r.arrive()
+			r = next
 		}
 		s.pop(now)
 	}
@@ -500,8 +502,12 @@ func (s *sender) onTaken(taken uint32) {
 
 // pop drops the head of the queue.
 func (s *sender) pop(now time.Duration) {
-	s.bytes -= len(s.queue.at(0).data) + messageCost
-	s.queue.pop()
+	e := s.queue.pop()
+	s.bytes -= len(e.data) + messageCost
+	s.done += uint64(e.messages())
+	if e.pooled {
+		giveBack(e.data)
+	}
 	s.headN++
 	if s.queue.len() == 0 {
 		s.idleSince = now
@@ -561,12 +567,10 @@ func (s *sender) onRefused(now time.Duration, seq uint32, reason error) {
 
 // giveUpHead gives up the oldest message and those that share its frame; what follows begins with flag first.
 func (s *sender) giveUpHead(now time.Duration, reason error) {
-	for n := max(1, s.queue.at(0).shares); n > 0; n-- {
-		m := s.queue.at(0)
-		unsent := s.never || m.cutTo == 0 || !codec.Less(m.first, s.sent)
-		s.given = append(s.given, givenUp{reason: reason, unsent: unsent, receipt: m.receipt})
-		s.pop(now)
-	}
+	e := s.queue.at(0)
+	unsent := s.never || e.cutTo == 0 || !codec.Less(e.first, s.sent)
+	s.given = append(s.given, givenUp{reason: reason, unsent: unsent, count: e.messages(), receipts: e.receipts})
+	s.pop(now)
 	s.rewind()
 }
 
@@ -581,8 +585,7 @@ func (s *sender) expire(now time.Duration) {
 }
 
 func (s *sender) expiry() time.Duration {
-	last := s.queue.at(int(max(1, s.queue.at(0).shares)) - 1)
-	return max(last.queued, s.heard) + s.retention
+	return max(s.queue.at(0).queued, s.heard) + s.retention
 }
 
 // giveUpAll gives up everything held.

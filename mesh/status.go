@@ -103,7 +103,7 @@ func (b *inbound) status(s *Status) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	in := b.in
-	s.Inbox = InboxStatus{Messages: in.waiting(), Bytes: in.used, Limit: in.limit, Granted: in.granted}
+	s.Inbox = InboxStatus{Messages: in.inbox.messages, Bytes: in.used, Limit: in.limit, Granted: in.granted}
 	s.Received = ReceivedStats{
 		Messages: in.stats.messages, Frames: in.stats.frames, Gaps: in.stats.gaps, NoRoom: in.stats.noRoom, Refused: in.stats.refused,
 	}
@@ -116,12 +116,7 @@ func (b *inbound) status(s *Status) {
 
 // status fills in what the sending ends know.
 func (o *outbound) status(s *Status) {
-	o.mu.Lock()
-	all := make([]*outStream, 0, len(o.streams))
-	for _, stream := range o.streams {
-		all = append(all, stream)
-	}
-	o.mu.Unlock()
+	all := o.all()
 	s.To = make([]StreamStatus, 0, len(all))
 	for _, stream := range all {
 		stream.mu.Lock()
@@ -131,7 +126,7 @@ func (o *outbound) status(s *Status) {
 		if stream.granted {
 			to.Window = stream.window
 		}
-		s.Sent.Messages += stream.tailN()
+		s.Sent.Messages += stream.pushed
 		s.Sent.add(stream.stats)
 		stream.mu.Unlock()
 		s.To = append(s.To, to)

@@ -26,7 +26,7 @@ func TestStatus(t *testing.T) {
 	if !of.Linked || of.Self || of.Relay != nil || of.Sent.Messages != 4 || of.Sent.Frames < 3 {
 		t.Errorf("of the sender: %+v", of)
 	}
-	if len(of.To) != 2 || of.To[0].Name != "a" || of.To[0].Messages != 0 || of.To[1].Name != "nobody" || of.To[1].Messages != 1 || of.To[1].Bytes != 96+6 {
+	if len(of.To) != 2 || of.To[0].Name != "a" || of.To[0].Messages != 0 || of.To[1].Name != "nobody" || of.To[1].Messages != 1 || of.To[1].Bytes != 96+2+6 {
 		t.Errorf("its streams: %+v", of.To)
 	}
 

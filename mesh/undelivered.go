@@ -30,16 +30,16 @@ func (f *failures) note(to string, given []givenUp) []*UndeliveredError {
 		f.sums = make(map[failure]*UndeliveredError)
 	}
 	for _, g := range given {
-		countFailed(sums, to, g)
-		if !g.told {
-			countFailed(f.sums, to, g)
+		countFailed(sums, to, g, g.count)
+		if g.told < g.count {
+			countFailed(f.sums, to, g, g.count-g.told)
 		}
 	}
 	return slices.Collect(maps.Values(sums))
 }
 
-// countFailed adds one message given up to what is told about its name and reason.
-func countFailed(sums map[failure]*UndeliveredError, to string, g givenUp) {
+// countFailed adds n messages given up to what is told about their name and reason.
+func countFailed(sums map[failure]*UndeliveredError, to string, g givenUp, n int) {
 	key := failure{to, g.reason.Error()}
 	e := sums[key]
 	if e == nil && len(sums) >= maxFailures {
@@ -50,9 +50,9 @@ func countFailed(sums map[failure]*UndeliveredError, to string, g givenUp) {
 		e = &UndeliveredError{To: key.to, Reason: g.reason}
 		sums[key] = e
 	}
-	e.Count++
+	e.Count += n
 	if g.unsent {
-		e.Unsent++
+		e.Unsent += n
 	}
 }
 

@@ -280,8 +280,13 @@ func (w *world) look(a *actor) {
 		w.given[a][u.To] += u.Count
 		w.events["given up"] += u.Count
 	}
+	var messages []Message
 	for i := range a.in.in.inbox.len() {
-		m := a.in.in.inbox.at(i)
+		for p := *a.in.in.inbox.at(i); p.left > 0; {
+			messages = append(messages, p.take(new(slab)))
+		}
+	}
+	for _, m := range messages {
 		number := binary.BigEndian.Uint64(m.Bytes())
 		l, ok := w.sent[number]
 		if !ok || l.to != a.Name() || l.from.Name() != m.From {
@@ -401,7 +406,7 @@ func (w *world) settle() {
 			if at := time.Duration(a.work.next.Load()); at != noDeadline {
 				wait = min(wait, max(0, at-a.clock()))
 			}
-			for _, s := range a.out.streams {
+			for _, s := range a.out.all() {
 				busy = busy || s.held() > 0
 			}
 		}
@@ -439,8 +444,8 @@ func (w *world) describe() string {
 	for _, name := range slices.Sorted(maps.Keys(w.actors)) {
 		a := w.actors[name]
 		text += fmt.Sprintf("\n%s used %d of %d granted %d promised %d", name, a.in.in.used, a.in.in.limit, a.in.in.granted, a.in.in.promised)
-		for to, s := range a.out.streams {
-			text += fmt.Sprintf("; to %s: %d held, next %d, ack %d, cut %d, granted %v %d/%d, absent %v, probe at %v", to, s.held(), s.next.seq, s.ack.seq, s.cut, s.granted, s.window, s.messages, s.absent, s.probeAt)
+		for _, s := range a.out.all() {
+			text += fmt.Sprintf("; to %s: %d held, next %d, ack %d, cut %d, granted %v %d/%d, absent %v, probe at %v", s.to, s.held(), s.next.seq, s.ack.seq, s.cut, s.granted, s.window, s.messages, s.absent, s.probeAt)
 		}
 	}
 	return text
