@@ -38,8 +38,22 @@ type told struct {
 // else is dropped: other services and meshes, other versions, records without their companions, addresses that
 // cannot be meant.
 func hintsIn(msg *dns.Msg, hash string, via netInterface, from netip.Addr) []hint {
-	instances := make(map[uint64]*told)
-	hosts := make(map[string][]netip.Addr)
+	instances, hosts := toldIn(msg, via)
+	var hints []hint
+	for instance, t := range instances {
+		if h, ok := t.judge(instance, hosts[t.host], hash); ok {
+			h.from = from
+			h.hearsay = !h.gone && !slices.ContainsFunc(h.addrs, h.by)
+			hints = append(hints, h)
+		}
+	}
+	return hints
+}
+
+// toldIn sorts the records of a response by the service instance they are about, and the addresses by host name.
+func toldIn(msg *dns.Msg, via netInterface) (instances map[uint64]*told, hosts map[string][]netip.Addr) {
+	instances = make(map[uint64]*told)
+	hosts = make(map[string][]netip.Addr)
 	of := func(name string) *told {
 		instance, ok := instanceOf(name)
 		if !ok || instances[instance] == nil && len(instances) >= maxTold {
@@ -72,15 +86,7 @@ func hintsIn(msg *dns.Msg, hash string, via netInterface, from netip.Addr) []hin
 			addHost(hosts, name, rr.AAAA, dead, via)
 		}
 	}
-	var hints []hint
-	for instance, t := range instances {
-		if h, ok := t.judge(instance, hosts[t.host], hash); ok {
-			h.from = from
-			h.hearsay = !h.gone && !slices.ContainsFunc(h.addrs, h.by)
-			hints = append(hints, h)
-		}
-	}
-	return hints
+	return instances, hosts
 }
 
 func (t *told) judge(instance uint64, addrs []netip.Addr, hash string) (hint, bool) {

@@ -96,15 +96,13 @@ func (i netInterface) rank() int {
 
 // virtual tells by its name that an interface leads to containers or virtual machines of this host only.
 func (i netInterface) virtual() bool {
-	for _, prefix := range []string{
+	return hasAnyPrefix(i.name,
 		"docker", "veth", "br-", "virbr", "vmnet", "vboxnet", "vnet", "lxc", "lxd", "cni", "cali", "flannel",
-		"podman", "tap", "bridge", "vEthernet", "awdl", "llw", "utun",
-	} {
-		if strings.HasPrefix(i.name, prefix) {
-			return true
-		}
-	}
-	return false
+		"podman", "tap", "bridge", "vEthernet", "awdl", "llw", "utun")
+}
+
+func hasAnyPrefix(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
 func (i netInterface) loopback() bool { return i.flags&net.FlagLoopback != 0 }

@@ -57,14 +57,7 @@ func makeTXT(hash string, relay bool, term uint32) []string {
 // parseTXT reads a TXT record of our mesh. ok is false for another version or mesh, and for nonsense. Of a key
 // that stands twice the first counts (RFC 6763, section 6.4); unknown keys are ignored.
 func parseTXT(txt []string, hash string) (relay bool, term uint32, ok bool) {
-	seen := make(map[string]string, len(txt))
-	for _, s := range txt {
-		key, value, _ := strings.Cut(s, "=")
-		key = strings.ToLower(key)
-		if _, twice := seen[key]; !twice {
-			seen[key] = value
-		}
-	}
+	seen := txtKeys(txt)
 	if seen["v"] != txtVersion || seen["mesh"] != hash {
 		return false, 0, false
 	}
@@ -73,6 +66,19 @@ func parseTXT(txt []string, hash string) (relay bool, term uint32, ok bool) {
 	}
 	n, err := strconv.ParseUint(seen["term"], 10, 32)
 	return true, uint32(n), err == nil
+}
+
+// txtKeys reads the "key=value" strings of a TXT record.
+func txtKeys(txt []string) map[string]string {
+	seen := make(map[string]string, len(txt))
+	for _, s := range txt {
+		key, value, _ := strings.Cut(s, "=")
+		key = strings.ToLower(key)
+		if _, twice := seen[key]; !twice {
+			seen[key] = value
+		}
+	}
+	return seen
 }
 
 // zone is what one node says in DNS on one interface. The library builds the records; the TXT is read anew for

@@ -2,15 +2,13 @@ package mesh
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
-
 	"fmt"
 	"net"
 	"net/netip"
 
 	"ultrasockets/codec"
 	"ultrasockets/discovery"
+	"ultrasockets/mesh/internal/keys"
 	"ultrasockets/relay"
 )
 
@@ -42,11 +40,11 @@ func join(ctx context.Context, cfg Config) (*Node, error) {
 		Seeds: set.Seeds, Beacon: !set.Visitor, Logger: set.log.With("node", set.Name),
 	}
 	if set.Secret != nil {
-		if dcfg.Key, err = gossipKey(set.Secret); err != nil {
+		if dcfg.Key, err = keys.Gossip(set.Secret); err != nil {
 			return nil, err
 		}
 		for _, old := range set.OldSecrets {
-			key, err := gossipKey(old)
+			key, err := keys.Gossip(old)
 			if err != nil {
 				return nil, err
 			}
@@ -139,11 +137,6 @@ func dial(ctx context.Context, hostname string, cfg Config) (*Node, error) {
 	}
 	n := newNode(set)
 	return n.begin(ctx, &uplink{n: n, set: set, clock: n.clock, hello: set.hello, hostname: addr})
-}
-
-// gossipKey derives the key of gossip from a secret (HKDF, RFC 5869).
-func gossipKey(secret []byte) ([]byte, error) {
-	return hkdf.Key(sha256.New, secret, nil, "ultrasockets gossip 1", 32)
 }
 
 // portOf is the port of a listener's address.

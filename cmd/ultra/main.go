@@ -82,7 +82,7 @@ func newRoot() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	cobra.EnableCommandSorting = false
 	root.AddCommand(
-		newDemo(), newJoin(), newServe(), newDial(), newSend(), newRequest(), newNodes(), newPing(), newWatch(), newBenchVerb(), newKeygen(), newCompletion(), newVersion(), newBenchPeer(),
+		newDemo(), newJoin(), newServe(), newDial(), newSend(), newRequest(), newNodes(), newPing(), newWatch(), newDoctor(), newBenchVerb(), newKeygen(), newCompletion(), newVersion(), newBenchPeer(),
 	)
 	return root
 }
