@@ -148,7 +148,7 @@ func newDiscovery(cfg Config) (*Discovery, error) {
 		}
 		d.elsewhere = cfg.elsewhere()
 		d.gossip = &gossip{
-			self: cfg.Instance, mesh: cfg.Mesh, key: slices.Clone(cfg.Key), oldKeys: slices.Clone(cfg.OldKeys), packets: cfg.Packets, port: d.port,
+			self: cfg.Instance, label: d.meshHash, key: slices.Clone(cfg.Key), oldKeys: slices.Clone(cfg.OldKeys), packets: cfg.Packets, port: d.port,
 			bind: bind, dial: cfg.Dial, meta: &d.meta, facts: d.facts, log: log,
 		}
 		d.joiner = &joiner{

@@ -20,7 +20,7 @@ import (
 type gossip struct {
 	// Set at the start, never changed.
 	self    uint64
-	mesh    string
+	label   string // tells meshes apart; it travels in the clear
 	key     []byte
 	oldKeys [][]byte
 	packets net.PacketConn
@@ -163,7 +163,7 @@ func (g *gossip) config(r *round) *memberlist.Config {
 	// The library would try to compress every packet, for which it allocates 64 KiB each time: most of gossip's cost.
 	c.EnableCompression = false
 	c.Name = label(g.self)
-	c.Label = g.mesh
+	c.Label = g.label
 	c.Transport = r.transport
 	c.BindPort = int(g.port) // for nodes of old versions that do not say theirs; and no more than that
 	c.SecretKey = g.key      // with it, nothing unencrypted is sent or accepted (GossipVerify… are on)
