@@ -31,7 +31,6 @@ type inbound struct {
 	lent     []parcel // moved out of the inbox together …
 	handed   int      // … so many of them are wholly the application's …
 	reported int      // … and so many are known to the intake to be
-	slab     slab
 
 	short atomic.Bool // the inbox is full and somebody waits for room: what is taken is reported at once; set under mu
 
@@ -161,33 +160,33 @@ func (b *inbound) get(n int) []Message {
 	return out
 }
 
-// receive takes the oldest message, and waits for one.
-func (b *inbound) receive(ctx context.Context) (Message, error) {
+// receive takes the oldest message into m, and waits for one.
+func (b *inbound) receive(ctx context.Context, m *Message) error {
 	for {
 		b.takeMu.Lock()
-		m, arrived, err := b.next()
+		arrived, err := b.next(m)
 		b.takeMu.Unlock()
 		if arrived == nil {
-			return m, err
+			return err
 		}
 		select {
 		case <-arrived:
 		case <-ctx.Done():
-			return Message{}, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
 // next hands out the oldest message, or a channel that tells when there is one. Parcels are moved out of the inbox a few
 // at a time, and reported as taken so too, unless somebody may wait to hear it. The caller holds takeMu.
-func (b *inbound) next() (m Message, arrived <-chan struct{}, err error) {
+func (b *inbound) next(m *Message) (arrived <-chan struct{}, err error) {
 	if b.handed == len(b.lent) {
 		if arrived, err = b.borrow(); arrived != nil || err != nil {
-			return Message{}, arrived, err
+			return arrived, err
 		}
 	}
 	p := &b.lent[b.handed]
-	m = p.take(&b.slab)
+	p.take(m)
 	if p.left > 0 {
 		if b.short.Load() {
 			b.mu.Lock()
@@ -195,7 +194,7 @@ func (b *inbound) next() (m Message, arrived <-chan struct{}, err error) {
 			b.took()
 			b.mu.Unlock()
 		}
-		return m, nil, nil
+		return nil, nil
 	}
 	b.handed++
 	if p.soon || b.handed == len(b.lent) || b.short.Load() {
@@ -204,7 +203,7 @@ func (b *inbound) next() (m Message, arrived <-chan struct{}, err error) {
 		b.took()
 		b.mu.Unlock()
 	}
-	return m, nil, nil
+	return nil, nil
 }
 
 // borrow moves parcels out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.

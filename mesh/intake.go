@@ -208,9 +208,9 @@ func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, 
 		rest = after
 	}
 	in.setWindow(r, max(0, r.window-r.overhead-len(payload)), r.messages)
-	p := parcel{memory: takeMemory(len(payload)), left: count, cost: len(payload) + messageCost, group: flags&codec.FlagGroup != 0}
-	p.rest = append(p.memory, payload...)
+	p := parcel{left: count, cost: len(payload) + messageCost, group: flags&codec.FlagGroup != 0}
 	p.next = Message{From: r.from, To: in.me}
+	p.fill(payload)
 	in.complete(r, flags, p, wall)
 	return 0
 }
@@ -272,8 +272,8 @@ func (in *intake) dispatch(p parcel, flags codec.Flags) {
 	}
 	messages := p.left
 	for range messages {
-		var all slab // each has memory of its own
-		m := p.take(&all)
+		var m Message
+		p.take(&m)
 		if flags&codec.FlagReply != 0 {
 			rep := reply{from: m.From, status: m.data[requestPrefix], body: m.data[replyPrefix:]}
 			copy(rep.id[:], m.data)
@@ -372,7 +372,6 @@ func (in *intake) dropHalf(r *receiver) {
 // took notes that the application has a parcel.
 func (in *intake) took(p *parcel) {
 	in.used -= p.cost
-	giveBack(p.memory)
 	if p.own != nil {
 		p.own.finish(nil)
 	}
@@ -398,11 +397,10 @@ func (in *intake) get(n int) (out []Message) {
 	if n < 0 {
 		n = math.MaxInt
 	}
-	var s slab
 	for len(out) < n && in.inbox.ready() > 0 {
 		p := in.inbox.newest()
 		had := len(out)
-		out = p.takeNewest(out, n-had, &s)
+		out = p.takeNewest(out, n-had)
 		in.inbox.messages -= len(out) - had
 		if p.left == 0 {
 			empty := in.inbox.popNewest()

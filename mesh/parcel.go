@@ -11,88 +11,80 @@ import (
 
 // parcel is what goes to the inbox at once: a message, or those that shared a frame. It counts as taken when all of it is.
 type parcel struct {
-	next   Message // the oldest left; its data, and if need be its To, are cut off rest when it is taken
-	rest   []byte  // of several: those left, each after its length
-	left   int     // messages
-	memory []byte  // that of rest
-
-	r     *receiver // nil: from this node itself, or best effort
-	n     uint64    // its number at r
-	cost  int
-	soon  bool     // its sender may wait to hear that it was taken
+	next  Message  // the oldest left; of several, its data is cut off pieces when it is taken
+	left  int      // messages
+	piece []byte   // of several: those left of the oldest piece, each after its length …
+	more  [][]byte // … and the pieces behind it
 	group bool     // each of several begins with the name of the group it was sent to
-	own   *receipt // of a node's message to itself; nil: nobody waits
+
+	r    *receiver // nil: from this node itself, or best effort
+	n    uint64    // its number at r
+	cost int
+	soon bool     // its sender may wait to hear that it was taken
+	own  *receipt // of a node's message to itself; nil: nobody waits
 }
 
-// slab is memory for small messages: a few together, so that the application keeps little alive that it does not use.
-type slab []byte
+// pieceSize is the most that is kept alive with a small message: that much of several is copied at a time.
+const pieceSize = 1024
 
-const (
-	slabSize = 1024
-	slabMost = 256 // larger messages have memory of their own
-)
-
-// copy gives a copy of b that is the application's.
-func (s *slab) copy(b []byte) []byte {
-	if len(b) > slabMost {
-		return append([]byte(nil), b...)
+// fill copies several messages, which are sound, into p.
+func (p *parcel) fill(several []byte) {
+	for from, to := 0, 0; from < len(several); to = from {
+		for to < len(several) {
+			next := to + codec.SeveralLength + int(binary.BigEndian.Uint16(several[to:]))
+			if to > from && next-from > pieceSize {
+				break
+			}
+			to = next
+		}
+		p.more = append(p.more, append([]byte(nil), several[from:to]...))
+		from = to
 	}
-	if len(*s) < len(b) {
-		*s = make([]byte, slabSize)
-	}
-	own := (*s)[:len(b):len(b)]
-	*s = (*s)[len(b):]
-	copy(own, b)
-	return own
 }
 
 // take takes the oldest message; there must be one left.
-func (p *parcel) take(s *slab) Message {
-	m := p.next
-	if p.rest != nil {
-		var data []byte
-		data, p.rest, _ = cutSeveral(p.rest)
-		m = p.message(m, s.copy(data))
+func (p *parcel) take(m *Message) {
+	if len(p.piece) == 0 && len(p.more) > 0 {
+		p.piece, p.more = p.more[0], p.more[1:]
 	}
-	p.left--
-	p.next.Serial++
-	return m
-}
-
-// message makes m of what travelled of it.
-func (p *parcel) message(m Message, data []byte) Message {
-	m.data = data
-	if p.group {
-		group := data[1 : 1+data[0]]
-		m.data = data[1+len(group):]
-		if to, _ := groupOf(m.To); to != string(group) {
-			m.To = groupAddress(string(group))
-			p.next.To = m.To // for the next one, which is likely to the same
+	if p.piece != nil {
+		end := codec.SeveralLength + int(binary.BigEndian.Uint16(p.piece))
+		p.next.data = p.piece[codec.SeveralLength:end:end]
+		p.piece = p.piece[end:]
+		if p.group {
+			p.cutGroup()
 		}
 	}
-	return m
+	*m = p.next
+	p.left--
+	p.next.Serial++
 }
 
-// takeNewest takes up to n messages, newest first, and appends them to dst; there must be one left.
-func (p *parcel) takeNewest(dst []Message, n int, s *slab) []Message {
+// cutGroup cuts the name of the group off the next message.
+func (p *parcel) cutGroup() {
+	data := p.next.data
+	group := data[1 : 1+data[0]]
+	p.next.data = data[1+len(group):]
+	if to, _ := groupOf(p.next.To); to != string(group) {
+		p.next.To = groupAddress(string(group))
+	}
+}
+
+// takeNewest takes up to n messages, newest first, and appends them to dst.
+func (p *parcel) takeNewest(dst []Message, n int) []Message {
 	n = min(n, p.left)
-	if p.rest == nil {
-		p.left--
-		return append(dst, p.next)
-	}
-	stay := p.rest
+	newest := *p
+	var m Message
 	for range p.left - n {
-		_, stay, _ = cutSeveral(stay)
+		newest.take(&m)
 	}
-	taken := *p
-	taken.rest, taken.left = stay, n
-	taken.next.Serial += uint64(p.left - n)
-	p.rest, p.left = p.rest[:len(p.rest)-len(stay)], p.left-n
 	at := len(dst)
 	for range n {
-		dst = append(dst, taken.take(s))
+		newest.take(&m)
+		dst = append(dst, m)
 	}
 	slices.Reverse(dst[at:])
+	p.left -= n
 	return dst
 }
 

@@ -16,8 +16,8 @@ func (n *Node) Get(count int) []Message { return n.in.get(count) }
 // Receive takes the oldest message from the inbox, and waits for one if there is none. The error is ctx's, or the node's
 // once it has ended and the inbox is empty.
 func (n *Node) Receive(ctx context.Context) (Message, error) {
-	m, err := n.in.receive(ctx)
-	if err != nil {
+	var m Message
+	if err := n.in.receive(ctx, &m); err != nil {
 		return Message{}, fmt.Errorf("receive: %w", err)
 	}
 	return m, nil
@@ -27,11 +27,8 @@ func (n *Node) Receive(ctx context.Context) (Message, error) {
 // leaves the rest where they are.
 func (n *Node) Messages(ctx context.Context) iter.Seq[Message] {
 	return func(yield func(Message) bool) {
-		for {
-			m, err := n.in.receive(ctx)
-			if err != nil || !yield(m) {
-				return
-			}
+		var m Message
+		for n.in.receive(ctx, &m) == nil && yield(m) {
 		}
 	}
 }

@@ -29,7 +29,7 @@ func TestFullInboxOfOnesOwn(t *testing.T) {
 		}
 	}
 	for i := range 200 {
-		if _, err := b.receive(ctx); err != nil {
+		if err := b.receive(ctx, new(Message)); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.local(ctx, "b", make([]byte, 100), nil); err != nil {
@@ -66,7 +66,8 @@ func TestTakenOutOfTurn(t *testing.T) {
 	w.o.push(0, &draft{body: []byte{4}, kept: true})
 	pass()
 	for want := byte(1); want < 3; want++ {
-		if m, err := b.receive(context.Background()); err != nil || m.data[0] != want {
+		var m Message
+		if err := b.receive(context.Background(), &m); err != nil || m.data[0] != want {
 			t.Fatal(m, err)
 		}
 	}

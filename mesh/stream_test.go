@@ -131,7 +131,9 @@ func takeOne(in *intake) (Message, bool) {
 	if len(list) == 0 {
 		return Message{}, false
 	}
-	m, whole := list[0].take(new(slab)), 0
+	var m Message
+	list[0].take(&m)
+	whole := 0
 	if list[0].left == 0 {
 		whole = 1
 	}

@@ -283,7 +283,9 @@ func (w *world) look(a *actor) {
 	var messages []Message
 	for i := range a.in.in.inbox.len() {
 		for p := *a.in.in.inbox.at(i); p.left > 0; {
-			messages = append(messages, p.take(new(slab)))
+			var m Message
+			p.take(&m)
+			messages = append(messages, m)
 		}
 	}
 	for _, m := range messages {
@@ -300,8 +302,8 @@ func (w *world) look(a *actor) {
 func (w *world) take(a *actor, n int) {
 	w.look(a)
 	for ; n > 0; n-- {
-		m, err := a.in.receive(a.cut)
-		if err != nil {
+		var m Message
+		if a.in.receive(a.cut, &m) != nil {
 			return
 		}
 		number := binary.BigEndian.Uint64(m.Bytes())
