@@ -46,7 +46,7 @@ type Config struct {
 	// Listen is the "host:port" of this node's one port, where its relay listens if it becomes one, and where gossip goes.
 	// Empty: Bind and a free port. Join only.
 	Listen string
-	// Seeds are "host:port" of any other nodes, for networks without multicast. Join only.
+	// Seeds are "host:port" of any other nodes, for networks without multicast. Join, and Dial beside its own address.
 	Seeds []string
 	// NoMDNS keeps this node from using multicast: then only Seeds lead to others. Join only.
 	NoMDNS bool

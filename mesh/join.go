@@ -95,6 +95,9 @@ func listen(ctx context.Context, hostname string, cfg Config) (*Node, error) {
 		cfg.Mesh = DefaultMesh
 	}
 	cfg.Role = RoleServer
+	if len(cfg.Seeds) > 0 || cfg.Listen != "" {
+		return nil, fmt.Errorf("%w: Config.Seeds and Config.Listen are for Join; Listen waits at its hostname and looks for nobody: leave them out", ErrBadConfig)
+	}
 	set, err := cfg.check()
 	if err != nil {
 		return nil, err
@@ -114,8 +117,8 @@ func listen(ctx context.Context, hostname string, cfg Config) (*Node, error) {
 }
 
 // Dial joins, as a light node, the mesh whose relay, or a node that may become it, listens at hostname ("host:port", also
-// with "tcp://" before it). It tries until it is linked or ctx ends, and follows the mesh to other relays. With an empty
-// Config.Mesh it takes whatever mesh answers.
+// with "tcp://" before it). It tries until it is linked or ctx ends, and follows the mesh to other relays. Config.Seeds are
+// further addresses to ask. With an empty Config.Mesh it takes whatever mesh answers.
 // Errors: those of Join.
 func Dial(ctx context.Context, hostname string, cfg Config) (*Node, error) {
 	n, err := dial(ctx, hostname, cfg)

@@ -63,7 +63,8 @@ func (m Message) Decode(v any) error {
 // ToAll is the address of every other node of the mesh, for Send and Deliver.
 const ToAll = "@"
 
-// ToGroup is the address of every other node in a group, for Send and Deliver. An empty name is refused there: all is ToAll.
+// ToGroup is the address of every other node in a group, for Send and Deliver: of those that the sender's Peers lists at that
+// moment. If there are none, nothing is sent, and Deliver returns nil at once: it is with all of them. An empty name is refused there: all is ToAll.
 func ToGroup(group string) string {
 	if group == "" {
 		return "@@" // no group has this name

@@ -36,6 +36,7 @@ type requests struct {
 
 	mu      sync.Mutex
 	handler Handler
+	kinds   map[string]Handler // see HandleKind
 	running int
 	queue   []request
 	serial  uint64 // begins anywhere, lest a reply to a former life is taken for one to this
@@ -58,7 +59,7 @@ func newRequests(n *Node) *requests {
 }
 
 // Handle registers the handler of requests to this node, in place of an earlier one; nil: none, requests then fail with
-// ErrNoHandler. Up to 64 run at a time, each in a goroutine of its own. Requests never reach the inbox.
+// ErrNoHandler. HandleKind takes requests of one kind from it. Up to 64 run at a time, each in a goroutine of its own. Requests never reach the inbox.
 func (n *Node) Handle(h Handler) {
 	n.asks.mu.Lock()
 	defer n.asks.mu.Unlock()
@@ -208,12 +209,10 @@ func (q *requests) work(r request) {
 func (q *requests) handle(r request) {
 	n := q.n
 	n.in.handled(r)
-	q.mu.Lock()
-	h := q.handler
-	q.mu.Unlock()
+	h, asked := q.pick(r.Message)
 	status, value := byte(replyUnserved), any(ErrNoHandler.Error())
 	if h != nil {
-		result, err := callHandler(q.ctx, h, r.Message)
+		result, err := callHandler(q.ctx, h, asked)
 		status, value = replyResult, result
 		if err != nil {
 			status, value = replyError, err.Error()
