@@ -67,7 +67,7 @@ func fromEnvironment(flags *pflag.FlagSet, shared []string) error {
 }
 
 // inFile are the flags whose value is the name of a file: in a configuration file, relative to its folder.
-var inFile = []string{"secret-file", "share", "cpuprofile"}
+var inFile = []string{"secret-file", "http-token-file", "share", "cpuprofile"}
 
 // fromFile sets the flags that neither the command line nor the environment set from a TOML file with their names as keys,
 // and notes which.

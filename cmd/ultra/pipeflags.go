@@ -17,6 +17,7 @@ import (
 // pipeFlags are what join, serve and dial have in common.
 type pipeFlags struct {
 	meshFlags
+	page      pageFlags
 	name      string
 	tags      []string
 	groups    []string
@@ -51,7 +52,8 @@ func (f *pipeFlags) addTo(cmd *cobra.Command) {
 	flags.BoolVar(&f.stay, "stay", false, "remain after the end of the input")
 	flags.BoolVar(&f.events, "events", false, "say on standard error who comes and goes (on a terminal always)")
 	flags.DurationVar(&f.retention, "retention", mesh.DefaultRetention, "how long a message waits for a name that is not here, at most 5m")
-	cmd.Long += "\n" + pipeHelp
+	f.page.addTo(flags)
+	cmd.Long += "\n" + pipeHelp + "\n" + pageHelp
 	f.meshFlags.addToLong(cmd)
 }
 
@@ -96,6 +98,12 @@ func (f *pipeFlags) run(ctx context.Context, meet func(context.Context, mesh.Con
 		terminal: term.IsTerminal(int(os.Stdin.Fd())),
 	}
 	p.events = f.events || term.IsTerminal(int(os.Stderr.Fd()))
+	endPage, err := f.page.serve(node, p.tellPage)
+	if err != nil {
+		node.Close()
+		return err
+	}
+	defer endPage()
 	return p.run(ctx)
 }
 

@@ -1,0 +1,161 @@
+// The two drawings: the mesh, and messages a second. Names come from others: they become text, never markup.
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+
+export function svg(kind, attributes = {}, text) {
+  const e = document.createElementNS("http://www.w3.org/2000/svg", kind);
+  for (const [key, value] of Object.entries(attributes)) e.setAttribute(key, value);
+  if (text !== undefined) e.textContent = text;
+  return e;
+}
+
+const short = (text, most) => ([...text].length > most ? [...text].slice(0, most - 1).join("") + "…" : text);
+
+// spread gives n places on an ellipse, equally far from each other along it, the first at the top.
+function spread(n, cx, cy, rx, ry) {
+  const steps = 720, at = (i) => {
+    const a = (i / steps) * 2 * Math.PI - Math.PI / 2;
+    return [cx + rx * Math.cos(a), cy + ry * Math.sin(a)];
+  };
+  const way = [0];
+  for (let i = 1; i <= steps; i++) {
+    const [x, y] = at(i), [u, v] = at(i - 1);
+    way.push(way[i - 1] + Math.hypot(x - u, y - v));
+  }
+  const places = [];
+  for (let k = 0, i = 0; k < n; k++) {
+    while (way[i] < (k / n) * way[steps]) i++;
+    places.push(at(i));
+  }
+  return places;
+}
+
+const round = (rx, ry) => Math.PI * (3 * (rx + ry) - Math.sqrt((3 * rx + ry) * (rx + 3 * ry))); // an ellipse, nearly
+
+// layout gives a place to each of n nodes around the relay: on as few rings as leave room for their names, or if that is
+// not possible as dots.
+function layout(n, width, height) {
+  const rx = width / 2 - 52, ry = height / 2 - 44;
+  for (const [room, most, named] of [[84, 2, true], [26, 6, false], [0, 6, false]]) {
+    for (let rings = 1; rings <= most; rings++) {
+      const scale = (r) => 1 - (r * 0.66) / Math.max(rings, 2);
+      const space = [];
+      for (let r = 0; r < rings; r++) space.push(Math.max(1, Math.floor(room ? round(rx * scale(r), ry * scale(r)) / room : n)));
+      const sum = space.reduce((a, b) => a + b);
+      if (sum < n && room) continue;
+      const places = [];
+      for (let r = 0; r < rings && places.length < n; r++) {
+        const here = r === rings - 1 ? n - places.length : Math.min(n - places.length, Math.round((n * space[r]) / sum));
+        places.push(...spread(here, width / 2, height / 2, rx * scale(r), ry * scale(r)));
+      }
+      return { places, named };
+    }
+  }
+}
+
+// Mesh draws the relay in the middle and the others around it. Who moves glides.
+export class Mesh {
+  constructor(root) {
+    this.root = root;
+    this.spokes = root.appendChild(svg("g"));
+    this.none = root.appendChild(svg("circle", { class: "none", r: 20 }));
+    this.bodies = root.appendChild(svg("g"));
+    this.shown = new Map(); // by name
+  }
+
+  draw(nodes, roundTrip) {
+    const most = 200, width = Math.max(this.root.clientWidth, 240), height = Math.max(320, Math.min(width * 0.72, 470));
+    this.root.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const relay = nodes.find((n) => n.relay), others = nodes.filter((n) => !n.relay).slice(0, most);
+    const { places, named } = layout(others.length, width, height) ?? { places: [], named: true };
+    this.middle = [width / 2, height / 2];
+    this.none.setAttribute("cx", this.middle[0]);
+    this.none.setAttribute("cy", this.middle[1]);
+    this.none.style.display = relay ? "none" : "";
+    const now = new Set();
+    if (relay) this.put(relay, this.middle, true, roundTrip, now);
+    others.forEach((n, i) => this.put(n, places[i], named || n.self, roundTrip, now));
+    for (const [name, one] of this.shown) {
+      if (now.has(name)) continue;
+      one.body.remove();
+      one.spoke.remove();
+      this.shown.delete(name);
+    }
+    const more = nodes.length - others.length - (relay ? 1 : 0);
+    this.root.setAttribute("aria-label", (relay ? `relay ${relay.name}` : "no relay") + `, ${others.length} other nodes` + (more ? `, ${more} more not drawn` : ""));
+    this.glide();
+  }
+
+  put(n, [x, y], named, roundTrip, now) {
+    now.add(n.name);
+    let one = this.shown.get(n.name);
+    if (!one) {
+      const body = this.bodies.appendChild(svg("g")), spoke = this.spokes.appendChild(svg("line", { class: "spoke" }));
+      one = { body, spoke, x, y, title: svg("title"), ring: svg("circle", { class: "ring" }), disc: svg("circle", { class: "disc" }), name: svg("text", { class: "name" }), time: svg("text", { class: "muted" }) };
+      body.append(one.title, one.ring, one.disc, one.name, one.time);
+      body.dataset.name = n.name;
+      this.shown.set(n.name, one);
+    }
+    const radius = n.relay ? 20 : named ? 12 : 7;
+    one.to = [x, y];
+    one.body.setAttribute("class", ["node", n.state, n.relay && "relay", n.self && "self"].filter(Boolean).join(" "));
+    one.disc.setAttribute("r", radius);
+    one.ring.setAttribute("r", radius + 4);
+    one.name.setAttribute("y", radius + 19);
+    one.time.setAttribute("y", radius + 33);
+    const time = n.self ? "" : roundTrip(n.round_trip_seconds);
+    one.name.textContent = named ? short(n.name, 13) : "";
+    one.time.textContent = named ? time : "";
+    one.title.textContent = [n.name, n.state, time, ...Object.entries(n.tags).map(([k, v]) => `${k}=${v}`)].filter(Boolean).join("\n");
+    one.spoke.style.display = n.relay ? "none" : "";
+  }
+
+  // glide moves everybody a part of the way, until all are there.
+  glide() {
+    cancelAnimationFrame(this.frame);
+    let moving = false;
+    for (const one of this.shown.values()) {
+      const [x, y] = one.to, part = still.matches ? 1 : 0.2;
+      one.x += (x - one.x) * part;
+      one.y += (y - one.y) * part;
+      if (Math.hypot(x - one.x, y - one.y) < 0.5) [one.x, one.y] = one.to;
+      else moving = true;
+      one.body.setAttribute("transform", `translate(${one.x} ${one.y})`);
+      for (const [key, value] of [["x1", this.middle[0]], ["y1", this.middle[1]], ["x2", one.x], ["y2", one.y]]) one.spoke.setAttribute(key, value);
+    }
+    if (moving) this.frame = requestAnimationFrame(() => this.glide());
+  }
+}
+
+// nice is the next of 1, 2, 5, 10, 20, 50, … that is not smaller.
+function nice(value) {
+  const ten = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
+  return [1, 2, 5, 10].map((f) => f * ten).find((f) => f >= value);
+}
+
+// rates draws the lines of messages a second over the last five minutes.
+export function rates(root, history, now, number) {
+  const span = 300e3, width = Math.max(root.clientWidth, 240), height = 190, left = 44, bottom = height - 22, top = 10;
+  root.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const kinds = ["forwarded", "received", "sent"];
+  const most = nice(Math.max(1, ...history.flatMap((p) => kinds.map((k) => p[k] ?? 0))));
+  const x = (time) => left + (1 - (now - Date.parse(time)) / span) * (width - left), y = (value) => bottom - (value / most) * (bottom - top);
+  const parts = [0, 0.5, 1].flatMap((f) => [
+    svg("line", { class: "grid", x1: left, x2: width, y1: y(most * f), y2: y(most * f) }),
+    svg("text", { class: "muted end", x: left - 8, y: y(most * f) + 4 }, number(most * f)),
+  ]);
+  parts.push(svg("text", { class: "muted", x: left, y: height - 4 }, "5 minutes ago"), svg("text", { class: "muted end", x: width, y: height - 4 }, "now"));
+  for (const kind of kinds) {
+    let way = "", pen = "M";
+    for (const p of history) {
+      if (p[kind] === null || x(p.time) < left) {
+        pen = "M";
+        continue;
+      }
+      way += `${pen}${x(p.time).toFixed(1)} ${y(p[kind]).toFixed(1)}`;
+      pen = "L";
+    }
+    parts.push(svg("path", { class: kind, d: way }));
+  }
+  root.replaceChildren(...parts);
+}
