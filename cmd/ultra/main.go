@@ -60,6 +60,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. Errors are one sentence on standard
 const rootExamples = `  ultra demo                      watch a mesh at work, on this machine only
   ultra join --name a             take part; type "b hello" to send "hello" to b
   ultra send b hello              send one message and wait until it has arrived
+  ultra cp photo.jpg b:           copy a file to b, which shares a folder: ultra join --name b --share DIR
   ultra nodes                     who is here`
 
 func newRoot() *cobra.Command {
@@ -82,7 +83,7 @@ func newRoot() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	cobra.EnableCommandSorting = false
 	root.AddCommand(
-		newDemo(), newJoin(), newServe(), newDial(), newSend(), newRequest(), newNodes(), newPing(), newWatch(), newDoctor(), newBenchVerb(), newKeygen(), newCompletion(), newVersion(), newBenchPeer(),
+		newDemo(), newJoin(), newServe(), newDial(), newSend(), newCp(), newRequest(), newNodes(), newPing(), newWatch(), newDoctor(), newBenchVerb(), newKeygen(), newCompletion(), newVersion(), newBenchPeer(),
 	)
 	return root
 }

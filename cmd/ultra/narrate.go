@@ -26,6 +26,8 @@ type tale struct {
 	Self   bool     `json:"self,omitempty"`
 	Count  int      `json:"count,omitempty"`
 	Reason string   `json:"reason,omitempty"`
+	Path   string   `json:"path,omitempty"`
+	Bytes  int64    `json:"bytes,omitempty"`
 
 	Tags   map[string]string `json:"tags,omitempty"`
 	Groups []string          `json:"groups,omitempty"`
@@ -34,6 +36,8 @@ type tale struct {
 const (
 	taleHere    = "here"
 	taleProblem = "problem"
+	talePut     = "put" // a node has put a file into what is shared here …
+	taleGot     = "got" // … or got one from there
 )
 
 // withPeer adds what a node says of itself.
@@ -57,6 +61,8 @@ func (t tale) sentence() string {
 		return fmt.Sprintf("%s is in mesh %q (relay %s, %s).", t.Name, t.Mesh, t.Relay, nodes)
 	case taleProblem:
 		return "note: " + t.Reason
+	case talePut, taleGot:
+		return fmt.Sprintf("%s %s %s (%s)", t.Name, t.Event, printable(t.Path), bytesText(float64(t.Bytes)))
 	}
 	switch mesh.EventKind(t.Event) {
 	case mesh.EventLinked:

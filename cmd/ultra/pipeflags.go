@@ -24,6 +24,7 @@ type pipeFlags struct {
 	stay      bool
 	events    bool
 	retention time.Duration
+	share     shareFlags
 }
 
 const pipeHelp = `
@@ -53,7 +54,8 @@ func (f *pipeFlags) addTo(cmd *cobra.Command) {
 	flags.BoolVar(&f.events, "events", false, "say on standard error who comes and goes (on a terminal always)")
 	flags.DurationVar(&f.retention, "retention", mesh.DefaultRetention, "how long a message waits for a name that is not here, at most 5m")
 	f.page.addTo(flags)
-	cmd.Long += "\n" + pipeHelp + "\n" + pageHelp
+	f.share.addTo(cmd)
+	cmd.Long += "\n" + pipeHelp + "\n" + shareHelp + "\n" + pageHelp
 	f.meshFlags.addToLong(cmd)
 }
 
@@ -86,21 +88,26 @@ func (f *pipeFlags) run(ctx context.Context, meet func(context.Context, mesh.Con
 	if err != nil {
 		return err
 	}
-	within, cancel := f.within(ctx)
-	defer cancel()
-	node, err := meet(within, cfg)
-	if err != nil {
-		return err
-	}
 	p := &pipe{
-		node: node, in: os.Stdin, out: os.Stdout, errs: f.tellTo(os.Stderr),
+		in: os.Stdin, out: os.Stdout, errs: f.tellTo(os.Stderr),
 		json: f.json, stay: f.stay, grace: f.timeout, notices: f.notices,
 		terminal: term.IsTerminal(int(os.Stdin.Fd())),
 	}
 	p.events = f.events || term.IsTerminal(int(os.Stderr.Fd()))
-	endPage, err := f.page.serve(node, p.tellPage)
+	shared, err := f.share.open((&narrator{w: p.errs, events: p.events, json: p.json}).tell)
 	if err != nil {
-		node.Close()
+		return err
+	}
+	defer shared.close()
+	within, cancel := f.within(ctx)
+	defer cancel()
+	if p.node, err = meet(within, cfg); err != nil {
+		return err
+	}
+	p.node.Handle(shared.handler)
+	endPage, err := f.page.serve(p.node, p.tellPage)
+	if err != nil {
+		p.node.Close()
 		return err
 	}
 	defer endPage()

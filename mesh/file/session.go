@@ -143,8 +143,6 @@ type source struct {
 	sum   hash.Hash // of what was read
 }
 
-func (s *source) close() { s.f.Close() }
-
 // unchanged tells whether the file is still the one that was opened, as far as size and time tell.
 func (s *source) unchanged(now fs.FileInfo, err error) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"ultrasockets/mesh"
+	"ultrasockets/mesh/file"
+)
+
+const shareHelp = `
+With --share DIR the others may copy files into DIR and out of it ("ultra cp"); nothing outside DIR is touched, and no
+link is followed out of it. Whoever is in the mesh may: share what is meant for all of them, or give it a secret.`
+
+// shareFlags let others copy files.
+type shareFlags struct{ dir string }
+
+func (f *shareFlags) addTo(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.dir, "share", "", "folder that others may copy files into and out of")
+	must(cmd.MarkFlagDirname("share"))
+}
+
+// open opens the folder, before the mesh is met.
+func (f *shareFlags) open(tell func(tale)) (*share, error) {
+	if f.dir == "" {
+		return &share{handler: file.Refuse(nil)}, nil
+	}
+	server, err := file.NewServer(f.dir, file.ServeOptions{Done: func(t file.Transfer) {
+		event := taleGot
+		if t.Write {
+			event = talePut
+		}
+		tell(tale{Event: event, Name: t.From, Path: t.Path, Bytes: t.Size})
+	}})
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--share: %w", err)}
+	}
+	return &share{handler: server.Handler(), server: server}, nil
+}
+
+// share answers "ultra cp": with the folder, or by saying what is missing.
+type share struct {
+	handler mesh.Handler
+	server  *file.Server
+}
+
+// close ends it, after the node.
+func (s *share) close() {
+	if s.server != nil {
+		s.server.Close()
+	}
+}
