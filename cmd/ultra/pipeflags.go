@@ -111,6 +111,8 @@ func (f *pipeFlags) run(ctx context.Context, meet func(context.Context, mesh.Con
 		return err
 	}
 	defer endPage()
+	tellManager("READY=1")
+	defer context.AfterFunc(ctx, func() { tellManager("STOPPING=1") })()
 	return p.run(ctx)
 }
 
