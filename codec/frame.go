@@ -74,14 +74,19 @@ func (f *Frame) Size() int { return HeaderSize + len(f.To) + len(f.From) + len(f
 // Append appends the whole frame with its checksum to dst. It copies the payload, and allocates only if dst is too small.
 // It panics if a name or the payload is longer than its limit: no caller can mean that.
 func (f *Frame) Append(dst []byte) []byte {
+	return append(f.AppendHead(slices.Grow(dst, f.Size())), f.Payload...)
+}
+
+// AppendHead does what Append does, without the payload: the checksum is that of the whole frame.
+func (f *Frame) AppendHead(dst []byte) []byte {
 	if len(f.To) > MaxName || len(f.From) > MaxName || len(f.Payload) > MaxPayload {
 		panic(fmt.Sprintf("codec: frame with names of %d and %d bytes and a payload of %d", len(f.To), len(f.From), len(f.Payload)))
 	}
-	size := f.Size()
+	size := HeaderSize + len(f.To) + len(f.From)
 	dst = slices.Grow(dst, size)
 	b := dst[len(dst) : len(dst)+size]
 
-	binary.BigEndian.PutUint32(b, uint32(size-lengthSize))
+	binary.BigEndian.PutUint32(b, uint32(f.Size()-lengthSize))
 	b[kindAt] = byte(f.Kind)
 	b[flagsAt] = byte(f.Flags)
 	b[packingAt] = f.Packing
@@ -93,10 +98,10 @@ func (f *Frame) Append(dst []byte) []byte {
 	clear(b[checksumAt:HeaderSize])
 	n := HeaderSize
 	n += copy(b[n:], f.To)
-	n += copy(b[n:], f.From)
-	copy(b[n:], f.Payload)
+	copy(b[n:], f.From)
 
-	binary.BigEndian.PutUint32(b[checksumAt:], crc32.Update(0, castagnoli, b))
+	sum := crc32.Update(crc32.Update(0, castagnoli, b), castagnoli, f.Payload)
+	binary.BigEndian.PutUint32(b[checksumAt:], sum)
 	return dst[:len(dst)+size]
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // What waits in a sender's queue, step 2 of a message's way.
@@ -19,7 +20,7 @@ type entry struct {
 	flags    codec.Flags   // group, request or reply
 	ackNow   bool          // a caller waits for the outcome
 	open     bool          // others may join
-	pooled   bool          // data goes back to its pool
+	memory   *relay.Memory // that of data
 	count    int32         // messages that share the frame; 0: this one is alone, and may need more than one frame
 
 	whole bool    // it is one single frame, cut
@@ -104,17 +105,27 @@ func (e *entry) join(d *draft) {
 	e.count++
 }
 
-// grow makes room for n more bytes.
+// grow makes room for n more bytes: four times what there was.
 func (e *entry) grow(n int) {
-	if n += len(e.data); n <= cap(e.data) {
-		return
+	if n += len(e.data); n > cap(e.data) {
+		e.move(max(n, min(4*cap(e.data), codec.MaxPayload)))
 	}
-	old := e.data
-	e.data = append(takeMemory(n), old...)
-	if e.pooled {
-		giveBack(old)
+}
+
+// move moves data to memory of about that size.
+func (e *entry) move(size int) {
+	m := relay.NewMemory(size)
+	e.data = append(m.Bytes(), e.data...)
+	e.memory.Release()
+	e.memory = m
+}
+
+// shut lets nobody join any more, and keeps no more memory than it takes.
+func (e *entry) shut() {
+	if e.open && 4*len(e.data) < cap(e.data) {
+		e.move(len(e.data))
 	}
-	e.pooled = true
+	e.open = false
 }
 
 // split takes the first messages off e as an entry of their own: as many as there is room for in limit bytes, but one at least.
@@ -129,8 +140,9 @@ func (e *entry) split(limit int) entry {
 		n++
 	}
 	front := *e
-	front.data, front.count, front.open, front.pooled, front.receipts = e.data[:at:at], n, false, false, nil
-	e.data, e.count, e.pooled = e.data[at:], e.count-n, false
+	front.data, front.count, front.open, front.receipts = e.data[:at:at], n, false, nil
+	e.memory.Retain()
+	e.data, e.count = e.data[at:], e.count-n
 	rest := e.receipts
 	e.receipts = nil
 	for rest != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // wire is one sender and one receiving node with nothing lost between them.
@@ -23,13 +24,13 @@ func newWire(inbox, maxMessage int) *wire {
 // round passes what the sender may send, at most so many bytes at once, and the answers.
 func (w *wire) round(limit int) {
 	w.now += 10 * time.Millisecond
-	w.pass(append(w.o.tick(w.now, true, nil, plain), w.o.transmit(w.now, nil, limit, plain)...))
+	w.pass(append(written(func(x *relay.Writing) { w.o.tick(w.now, true, x, plain) }), written(func(x *relay.Writing) { w.o.transmit(w.now, x, limit, plain) })...))
 	b := w.in.answers(w.now, nil, true)
 	for len(b) > 0 {
 		f, rest, _ := codec.Next(b)
 		b = rest
 		w.o.takeAnswer(w.now, f, true)
-		w.pass(w.o.transmit(w.now, nil, limit, plain)) // answers cross frames
+		w.pass(written(func(x *relay.Writing) { w.o.transmit(w.now, x, limit, plain) })) // answers cross frames
 	}
 	for _, m := range w.in.get(All) {
 		w.got = append(w.got, len(m.data))
@@ -135,11 +136,11 @@ func TestUnsendAfterGivingUp(t *testing.T) {
 	s.push(0, &draft{body: []byte("x1"), kept: true})
 	s.push(0, &draft{body: []byte("y2"), kept: true})
 	m := s.mark()
-	if b := s.transmit(0, nil, 1<<16, pack); len(b) == 0 || len(s.given) != 1 {
+	if b := written(func(x *relay.Writing) { s.transmit(0, x, 1<<16, pack) }); len(b) == 0 || len(s.given) != 1 {
 		t.Fatal(len(b), s.given)
 	}
 	s.unsend(m)
-	if b := s.transmit(0, nil, 1<<16, pack); len(b) == 0 {
+	if b := written(func(x *relay.Writing) { s.transmit(0, x, 1<<16, pack) }); len(b) == 0 {
 		t.Fatal("the second message is not sent again")
 	}
 }

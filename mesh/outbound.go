@@ -262,32 +262,37 @@ func (o *outbound) pump(s *outStream) {
 
 // pumpTo writes what the window allows and the link takes; the rest has its turn later. The caller holds s.mu.
 func (o *outbound) pumpTo(port relay.Port, s *outStream) {
-	buf := batches.Get().(*[]byte)
-	defer batches.Put(buf)
+	w := writings.Get().(*relay.Writing)
+	defer putWriting(w)
 	now := o.clock()
 	for !s.isBlocked {
 		m := s.mark()
-		b := s.transmit(now, (*buf)[:0], writeBatch, s.pack)
-		*buf = b
-		if len(b) == 0 {
+		s.transmit(now, w, writeBatch, s.pack)
+		size := w.Len()
+		if size == 0 {
 			return
 		}
-		if !port.Write(b, false) {
+		if !port.WriteAll(w, false) {
 			// Once more when it is noted, lest room came in between unnoticed.
 			o.block(s)
-			if port.Write(b, false) {
+			if port.WriteAll(w, false) {
 				s.isBlocked = false
 			} else {
 				s.unsend(m)
 			}
-		} else if len(b) >= writeBatch && port.Busy() && o.awaitTurn(port, s) {
+		} else if size >= writeBatch && port.Busy() && o.awaitTurn(port, s) {
 			return
 		}
 	}
 }
 
-// batches are buffers for what is handed to the link at once.
-var batches = sync.Pool{New: func() any { b := make([]byte, 0, writeBatch+codec.MaxFrame); return &b }}
+// writings are for what is handed to the link at once.
+var writings = sync.Pool{New: func() any { return new(relay.Writing) }}
+
+func putWriting(w *relay.Writing) {
+	w.Reset()
+	writings.Put(w)
+}
 
 // awaitTurn lets the stream wait until the link comes round. False: it has come round since it was asked, perhaps
 // before the stream was noted.
@@ -511,11 +516,11 @@ func (o *outbound) tick(now time.Duration) {
 	o.dueMu.Unlock()
 	o.forAll(due, func(s *outStream) {
 		port := o.link(s)
-		buf := batches.Get().(*[]byte)
-		if b := s.tick(now, port != nil, (*buf)[:0], s.pack); len(b) > 0 {
-			port.Write(b, true) // one frame at most; with the reserve, for it is what unsticks a stream
+		w := writings.Get().(*relay.Writing)
+		if s.tick(now, port != nil, w, s.pack); w.Len() > 0 {
+			port.WriteAll(w, true) // one frame at most; with the reserve, for it is what unsticks a stream
 		}
-		batches.Put(buf)
+		putWriting(w)
 	})
 }
 
@@ -527,7 +532,8 @@ func (o *outbound) flush(ctx context.Context) error {
 		s.mu.Lock()
 		if s.held() > 0 {
 			last := s.queue.at(s.queue.len() - 1)
-			last.ackNow, last.open = true, false
+			last.ackNow = true
+			last.shut()
 			w := flushWait{until: s.pushed, done: make(chan struct{})}
 			s.flushes = append(s.flushes, w)
 			waits = append(waits, w.done)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // What an application may do with an inbox that is full, and what is told about messages that are taken out of turn.
@@ -47,7 +48,7 @@ func TestTakenOutOfTurn(t *testing.T) {
 	pass := func() {
 		for range 3 {
 			w.now += 10 * time.Millisecond
-			w.pass(w.o.transmit(w.now, nil, 1<<20, plain))
+			w.pass(written(func(x *relay.Writing) { w.o.transmit(w.now, x, 1<<20, plain) }))
 			for answers := w.in.answers(w.now, nil, true); len(answers) > 0; {
 				f, rest, _ := codec.Next(answers)
 				answers = rest

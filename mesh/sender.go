@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // Step 2 of a message's way (see doc.go): the sending end of one stream, from this instance to one name.
@@ -139,7 +140,9 @@ func (s *sender) look(now time.Duration) {
 	if s.joined && s.queue.len() > 0 {
 		last := s.queue.at(s.queue.len() - 1)
 		last.queued = now
-		last.open = last.open && now-last.began <= shareSpan
+		if now-last.began > shareSpan {
+			last.shut()
+		}
 	}
 	s.joined = false
 }
@@ -148,22 +151,28 @@ func (s *sender) look(now time.Duration) {
 func (s *sender) push(now time.Duration, d *draft) {
 	s.look(now)
 	s.pushed++
-	if s.queue.len() == 0 {
+	e := entry{began: now, queued: now, flags: d.flags, ackNow: d.ackNow}
+	if n := s.queue.len(); n > 0 {
+		s.queue.at(n - 1).shut()
+	} else {
 		if now-s.idleSince >= idleWindow {
 			s.granted = false
 		}
 		s.probeWait = probeFirst
 		s.armProbe(now)
 	}
-	e := entry{began: now, queued: now, flags: d.flags, ackNow: d.ackNow}
 	switch {
 	case d.size() <= shareMost:
+		if s.queue.len() > 0 {
+			e.move(codec.MaxPayload) // others wait already: more are likely to
+		}
 		e.open = true
 		e.join(d)
 	case d.kept:
 		e.data, e.receipts = d.body, d.receipt
 	default:
-		e.data, e.receipts = d.appendTo(make([]byte, 0, d.size())), d.receipt
+		e.memory = relay.NewMemory(d.size())
+		e.data, e.receipts = d.appendTo(e.memory.Bytes()), d.receipt
 	}
 	s.bytes += len(e.data) + messageCost
 	s.queue.push(e)
@@ -201,29 +210,27 @@ func (s *sender) hasWork() bool {
 	return s.granted && s.room() >= min(minCut, size)
 }
 
-// transmit appends to dst the frames that may be sent now, while dst stays under limit bytes, and moves next behind them.
+// transmit appends to w the frames that may be sent now, while w stays under limit bytes, and moves next behind them.
 // pack turns a payload into what travels; its result is used before the next call.
-func (s *sender) transmit(now time.Duration, dst []byte, limit int, pack packFunc) []byte {
+func (s *sender) transmit(now time.Duration, w *relay.Writing, limit int, pack packFunc) {
 	if s.absent || now < s.holdUntil {
-		return dst
+		return
 	}
-	for len(dst) < limit && s.next.n < s.tailN() {
+	for w.Len() < limit && s.next.n < s.tailN() {
 		if fresh := s.next.seq == s.cut; fresh && !s.cutFrame() || !fresh && !s.fits(s.frameCost(s.next)) {
 			break
 		}
-		var err error
-		if dst, err = s.appendFrame(dst, !s.granted, pack); err != nil {
+		if err := s.appendFrame(w, !s.granted, pack); err != nil {
 			if s.next.n != s.headN {
 				break // what is before it is to be acknowledged first
 			}
 			s.giveUpHead(now, err)
 		}
 	}
-	return dst
 }
 
 // probe goes back to the oldest frame and sends it, whatever the window says.
-func (s *sender) probe(now time.Duration, dst []byte, pack packFunc) []byte {
+func (s *sender) probe(now time.Duration, w *relay.Writing, pack packFunc) {
 	s.stats.probes++
 	s.rewind()
 	s.holdUntil = 0
@@ -232,16 +239,14 @@ func (s *sender) probe(now time.Duration, dst []byte, pack packFunc) []byte {
 	if s.next.seq == s.cut {
 		s.cutFrame()
 	}
-	dst, err := s.appendFrame(dst, true, pack)
-	if err != nil {
+	if err := s.appendFrame(w, true, pack); err != nil {
 		s.giveUpHead(now, err)
 	}
-	return dst
 }
 
 // tick does what time demands: gives up what is too old, ends pauses, probes. linked tells whether there is a link to
 // send on; without one only the first is done.
-func (s *sender) tick(now time.Duration, linked bool, dst []byte, pack packFunc) []byte {
+func (s *sender) tick(now time.Duration, linked bool, w *relay.Writing, pack packFunc) {
 	s.look(now)
 	s.expire(now)
 	if now >= s.holdUntil {
@@ -250,26 +255,24 @@ func (s *sender) tick(now time.Duration, linked bool, dst []byte, pack packFunc)
 	if len(s.taken) > 0 && s.absent && now >= s.heard+s.retention {
 		s.forgetTaken(ErrOutcomeUnknown)
 	}
-	if s.queue.len() == 0 && len(s.taken) == 0 || now < s.probeAt {
-		return dst
-	}
-	if !linked {
+	switch {
+	case s.queue.len() == 0 && len(s.taken) == 0 || now < s.probeAt:
+	case !linked:
 		s.armProbe(now)
-		return dst
+	case s.queue.len() == 0:
+		s.ask(now, w)
+	default:
+		s.probe(now, w, pack)
 	}
-	if s.queue.len() == 0 {
-		return s.ask(now, dst)
-	}
-	return s.probe(now, dst, pack)
 }
 
 // ask repeats the number of a frame that is acknowledged: the Ack that answers it says what was taken. The one that said so before may
 // be lost with a link.
-func (s *sender) ask(now time.Duration, dst []byte) []byte {
+func (s *sender) ask(now time.Duration, w *relay.Writing) {
 	s.probeWait = min(2*s.probeWait, probeMax)
 	s.armProbe(now)
 	f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagAckNow, To: s.to, From: s.from, Stream: s.id, Seq: s.taken[0].end - 1}
-	return f.Append(dst)
+	w.Append(&f)
 }
 
 // fits tells whether the next frame, of this cost, is inside the window. The first frame of a window always is, and a
@@ -324,7 +327,7 @@ func (s *sender) cutFrame() bool {
 // an entry of its own.
 func (s *sender) cutShared(e *entry) bool {
 	if e.count == 1 && len(e.data)-codec.SeveralLength > s.maxCut { // it will need several frames
-		e.data, e.count, e.open, e.pooled = e.data[codec.SeveralLength:], 0, false, false
+		e.data, e.count, e.open = e.data[codec.SeveralLength:], 0, false
 		s.bytes -= codec.SeveralLength
 		return s.cutFrame()
 	}
@@ -347,12 +350,12 @@ func (s *sender) cutShared(e *entry) bool {
 }
 
 // appendFrame appends the frame at next, and moves next behind it. An error is that of pack: nothing was appended.
-func (s *sender) appendFrame(dst []byte, ackNow bool, pack packFunc) ([]byte, error) {
+func (s *sender) appendFrame(w *relay.Writing, ackNow bool, pack packFunc) error {
 	e := s.at(s.next.n)
 	from, to := e.span(s.next.i)
 	payload, packing, err := pack(e.data[from:to])
 	if err != nil {
-		return dst, err
+		return err
 	}
 	flags := e.flags
 	if s.next.n == s.headN && s.next.i == 0 {
@@ -371,7 +374,11 @@ func (s *sender) appendFrame(dst []byte, ackNow bool, pack packFunc) ([]byte, er
 		flags |= codec.FlagAckNow
 	}
 	f := codec.Frame{Kind: codec.KindData, Flags: flags, Packing: packing, To: s.to, From: s.from, Stream: s.id, Seq: s.next.seq, Payload: payload}
-	dst = f.Append(dst)
+	if packing == 0 {
+		w.AppendHeld(&f, e.memory)
+	} else {
+		w.Append(&f) // pack uses its memory again
+	}
 	if codec.Less(s.next.seq, s.sent) {
 		s.stats.resent++
 	} else {
@@ -380,7 +387,7 @@ func (s *sender) appendFrame(dst []byte, ackNow bool, pack packFunc) ([]byte, er
 	s.stats.frames++
 	s.inflight += s.overhead + to - from
 	s.next = s.after(s.next)
-	return dst, nil
+	return nil
 }
 
 // mark is a state to which unsend can return.
@@ -505,9 +512,7 @@ func (s *sender) pop(now time.Duration) {
 	e := s.queue.pop()
 	s.bytes -= len(e.data) + messageCost
 	s.done += uint64(e.messages())
-	if e.pooled {
-		giveBack(e.data)
-	}
+	e.memory.Release()
 	s.headN++
 	if s.queue.len() == 0 {
 		s.idleSince = now

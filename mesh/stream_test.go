@@ -8,11 +8,19 @@ import (
 	"pgregory.net/rapid"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 func plain(src []byte) ([]byte, uint8, error) { return src, 0, nil }
 
 func unpackPlain(_, src []byte, packing uint8) ([]byte, error) { return src, nil }
+
+// written is what f writes.
+func written(f func(*relay.Writing)) []byte {
+	var w relay.Writing
+	f(&w)
+	return w.Flat()
+}
 
 // pipe is the path between one sender and one receiving node, with a relay's outbox of bounded size, in virtual time.
 type pipe struct {
@@ -77,7 +85,7 @@ func (p *pipe) reply(kind codec.Kind, f codec.Raw, body []byte) {
 
 func (p *pipe) transmit() {
 	for {
-		b := p.s.transmit(p.now, nil, 1<<16, plain)
+		b := written(func(x *relay.Writing) { p.s.transmit(p.now, x, 1<<16, plain) })
 		if len(b) == 0 {
 			return
 		}
@@ -164,7 +172,7 @@ func (p *pipe) take(n int) {
 // pass lets time pass.
 func (p *pipe) pass(d time.Duration) {
 	p.now += d
-	if b := p.s.tick(p.now, true, nil, plain); len(b) > 0 {
+	if b := written(func(x *relay.Writing) { p.s.tick(p.now, true, x, plain) }); len(b) > 0 {
 		p.put(b)
 	}
 	p.transmit()

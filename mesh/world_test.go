@@ -98,6 +98,14 @@ func (c *cable) Write(frames []byte, control bool) bool {
 	return true
 }
 
+func (c *cable) WriteAll(w *relay.Writing, control bool) bool {
+	ok := c.Write(slices.Clone(w.Flat()), control)
+	if ok {
+		w.Reset()
+	}
+	return ok
+}
+
 func (c *cable) Welcome() codec.Welcome {
 	return codec.Welcome{Relay: "r", Outbox: uint32(c.star.w.outbox), Mesh: DefaultMesh}
 }

@@ -48,7 +48,7 @@ func (a *Attachment) Run(h Handler) error {
 		return ErrRunning
 	}
 	defer a.abandon()
-	var split []byte // a frame that a chunk's end has cut
+	var split []byte // a frame that a piece's end has cut
 	for {
 		select {
 		case <-a.done:
@@ -56,8 +56,8 @@ func (a *Attachment) Run(h Handler) error {
 		case <-a.wake:
 		}
 		for a.out.next() {
-			for _, c := range a.out.turn {
-				split = a.hand(h, c.b, split)
+			for i := range a.out.turn {
+				split = a.hand(h, a.out.turn[i].bytes(), split)
 			}
 			a.out.done()
 			h.HandleBatchEnd()
@@ -68,8 +68,8 @@ func (a *Attachment) Run(h Handler) error {
 	}
 }
 
-// hand gives the frames of one chunk to the handler. split is the part of a
-// frame that the chunk before ended with; the result is that of this one.
+// hand gives the frames of one piece to the handler. split is the part of a
+// frame that the piece before ended with; the result is that of this one.
 func (a *Attachment) hand(h Handler, data, split []byte) []byte {
 	for len(split) > 0 {
 		need := codec.HeaderSize
@@ -140,6 +140,13 @@ func (a *Attachment) Write(frames []byte, control bool) bool {
 	if _, err := a.batch.route(frames); err != nil {
 		a.hub.log.Error("the relay's own node wrote a bad frame", "err", err)
 	}
+	return true
+}
+
+// WriteAll implements [Port]. It always returns true.
+func (a *Attachment) WriteAll(w *Writing, control bool) bool {
+	a.Write(w.Flat(), control)
+	w.Reset()
 	return true
 }
 

@@ -9,9 +9,34 @@ const (
 	// firstChunk is the size of the first chunk of an outbox that was empty, so
 	// that a few bytes for each of thousands of links do not cost 64 KiB each.
 	firstChunk = 4 << 10
-	// turnChunks is the most that one write takes.
-	turnChunks = 4
+	// headChunk is the size of a chunk between two payloads that are referred to: it holds the second one's header.
+	headChunk = 256
+	// turnBytes and turnPieces are about the most that one write takes.
+	turnBytes  = 256 << 10
+	turnPieces = 64
 )
+
+// piece is a part of what an outbox holds: a chunk of its own, or memory that it refers to.
+type piece struct {
+	chunk  *chunk // nil: it is not its own
+	held   []byte
+	memory *Memory
+}
+
+func (p *piece) bytes() []byte {
+	if p.chunk != nil {
+		return p.chunk.b
+	}
+	return p.held
+}
+
+func (p *piece) free() {
+	if p.chunk != nil {
+		p.chunk.free()
+	}
+	p.memory.Release()
+	*p = piece{}
+}
 
 // chunk is a piece of an outbox: len(b) bytes are used.
 type chunk struct{ b []byte }
@@ -19,21 +44,29 @@ type chunk struct{ b []byte }
 var (
 	bigChunks   = sync.Pool{New: func() any { return &chunk{make([]byte, 0, chunkSize)} }}
 	smallChunks = sync.Pool{New: func() any { return &chunk{make([]byte, 0, firstChunk)} }}
+	headChunks  = sync.Pool{New: func() any { return &chunk{make([]byte, 0, headChunk)} }}
 )
 
-func newChunk(small bool) *chunk {
-	if small {
+// newChunk gives the smallest chunk of at least so many bytes, or the largest.
+func newChunk(size int) *chunk {
+	switch {
+	case size <= headChunk:
+		return headChunks.Get().(*chunk)
+	case size <= firstChunk:
 		return smallChunks.Get().(*chunk)
 	}
 	return bigChunks.Get().(*chunk)
 }
 
 func (c *chunk) free() {
-	small := cap(c.b) == firstChunk
+	size := cap(c.b)
 	c.b = c.b[:0]
-	if small {
+	switch size {
+	case headChunk:
+		headChunks.Put(c)
+	case firstChunk:
 		smallChunks.Put(c)
-	} else {
+	default:
 		bigChunks.Put(c)
 	}
 }

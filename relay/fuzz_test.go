@@ -297,8 +297,9 @@ func FuzzRoute(f *testing.F) {
 			x.batch.route(in[n:]) // whatever it says of the rest, no frame may be made up
 		}
 		for x.to.next() {
-			for _, c := range x.to.turn {
-				out = append(out, c.b...)
+			for i := range x.to.turn {
+				b := x.to.turn[i].bytes()
+				out = append(out, b...)
 			}
 			x.to.done()
 		}

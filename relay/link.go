@@ -305,6 +305,25 @@ func (l *Link) Write(frames []byte, control bool) bool {
 	return true
 }
 
+// WriteAll implements [Port].
+func (l *Link) WriteAll(w *Writing, control bool) bool {
+	if len(w.refs) == 0 {
+		ok := l.Write(w.flat, control)
+		if ok {
+			w.empty()
+		}
+		return ok
+	}
+	l.used.Store(int64(monotonic()))
+	switch l.out.writeAll(w, control) {
+	case full, spent:
+		return false
+	case gone:
+		w.Reset()
+	}
+	return true
+}
+
 // Busy implements [Port].
 func (l *Link) Busy() bool { return l.out.isBusy() }
 

@@ -219,7 +219,7 @@ func TestCatchUp(t *testing.T) {
 		want int
 	}{{101, 0}, {51, 0}, {50, 1}, {1, 1}} {
 		o.state, o.rosterDue, o.held, called = busy, true, c.held, 0
-		o.queue = []*chunk{newChunk(true)}
+		o.queue = []piece{{chunk: newChunk(1)}}
 		if !o.next() || called != c.want {
 			t.Errorf("%d of %d bytes held: %d calls, want %d", c.held, o.limit, called, c.want)
 		}

@@ -60,7 +60,7 @@ type outbox struct {
 	// guarded by mu
 	mu        sync.Mutex
 	state     outboxState
-	queue     []*chunk
+	queue     []piece
 	held      int  // bytes queued and being written
 	closed    bool // nothing is taken any more
 	sealed    bool // nothing is taken any more, and what is here is still written
@@ -71,7 +71,7 @@ type outbox struct {
 	lastWrite time.Duration
 
 	// owned by the drainer
-	turn []*chunk // what is being written
+	turn []piece // what is being written
 	bufs net.Buffers
 	left net.Buffers
 }
@@ -137,12 +137,18 @@ func (o *outbox) force(b []byte) {
 
 // write is put and wake in one; a refusal makes onRoom due.
 func (o *outbox) write(b []byte, control bool) verdict {
+	w := Writing{flat: b, size: len(b)}
+	return o.writeAll(&w, control)
+}
+
+// writeAll does the same for a Writing, and empties it if it is taken.
+func (o *outbox) writeAll(w *Writing, control bool) verdict {
 	o.mu.Lock()
-	v := o.fits(len(b), control)
+	v := o.fits(w.size, control)
 	mark := false
 	switch v {
 	case taken:
-		mark = o.take(b)
+		mark = o.takeAll(w)
 	case full, spent:
 		o.refused = true
 	}
@@ -167,22 +173,53 @@ func (o *outbox) isBusy() bool {
 // take appends b and tells whether it marked the outbox; mu is held.
 func (o *outbox) take(b []byte) bool {
 	o.grow(len(b))
+	o.copy(b)
+	return o.mark()
+}
+
+// takeAll appends what w holds, and empties it; mu is held.
+func (o *outbox) takeAll(w *Writing) bool {
+	o.grow(w.size)
+	from := 0
+	for _, r := range w.refs {
+		o.copy(w.flat[from:r.at])
+		o.queue = append(o.queue, piece{held: r.payload, memory: r.memory})
+		from = r.at
+	}
+	o.copy(w.flat[from:])
+	w.empty()
+	return o.mark()
+}
+
+// mark marks an idle outbox, and tells whether it did; mu is held.
+func (o *outbox) mark() bool {
+	if o.state != idle {
+		return false
+	}
+	o.state = marked
+	return true
+}
+
+// copy appends a copy of b; mu is held.
+func (o *outbox) copy(b []byte) {
 	for len(b) > 0 {
 		last := len(o.queue) - 1
-		if last < 0 || len(o.queue[last].b) == cap(o.queue[last].b) {
-			o.queue = append(o.queue, newChunk(last < 0 && len(b) <= firstChunk))
+		if last < 0 || o.queue[last].chunk == nil || len(o.queue[last].chunk.b) == cap(o.queue[last].chunk.b) {
+			size := chunkSize
+			switch {
+			case last < 0:
+				size = max(len(b), headChunk+1) // a few bytes for each of thousands of links shall cost no large chunk
+			case o.queue[last].chunk == nil:
+				size = len(b)
+			}
+			o.queue = append(o.queue, piece{chunk: newChunk(size)})
 			last++
 		}
-		c := o.queue[last]
+		c := o.queue[last].chunk
 		n := min(len(b), cap(c.b)-len(c.b))
 		c.b = append(c.b, b[:n]...)
 		b = b[n:]
 	}
-	if o.state == idle {
-		o.state = marked
-		return true
-	}
-	return false
 }
 
 func (o *outbox) grow(n int) {

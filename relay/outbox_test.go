@@ -167,14 +167,38 @@ func TestOutboxModel(t *testing.T) {
 					o.wake()
 				}
 			},
+			"put frames": func(t *rapid.T) {
+				var w Writing
+				var whole []byte
+				for range rapid.IntRange(1, 5).Draw(t, "frames") {
+					n++
+					m := NewMemory(rapid.IntRange(1, codec.MaxPayload).Draw(t, "size"))
+					payload := bytes.Repeat([]byte{n}, cap(m.Bytes())/2)
+					f := codec.Frame{Kind: codec.KindData, To: "b", Payload: append(m.Bytes(), payload...)}
+					w.AppendHeld(&f, m)
+					m.Release() // it is used again when the outbox has released it, and not before
+					whole = f.Append(whole)
+				}
+				if flat := w.Flat(); !bytes.Equal(flat, whole) || w.Len() != len(whole) {
+					t.Fatalf("%d bytes are %d, want %d", w.Len(), len(flat), len(whole))
+				}
+				if v := o.writeAll(&w, false); (v == taken) != (w.Len() == 0) {
+					t.Fatal(v, w.Len())
+				} else if v == taken {
+					want = append(want, whole...)
+					held += len(whole)
+				}
+				w.Reset()
+			},
 			"turn": func(t *rapid.T) {
 				if o.state != busy {
 					t.Skip()
 				}
 				if o.next() {
-					for _, c := range o.turn {
-						got = append(got, c.b...)
-						held -= len(c.b)
+					for i := range o.turn {
+						b := o.turn[i].bytes()
+						got = append(got, b...)
+						held -= len(b)
 					}
 					o.done()
 				}

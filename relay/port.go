@@ -39,6 +39,8 @@ type Port interface {
 	// write larger than the outbox is taken when the outbox is empty. After
 	// the end of the port the frames are thrown away, and the result is true.
 	Write(frames []byte, control bool) bool
+	// WriteAll is Write for frames whose long payloads are not copied. If they are taken, w is empty after; else it is as before.
+	WriteAll(w *Writing, control bool) bool
 	// Busy tells whether something written before is still waiting. If so, HandleWritable will tell when the link comes
 	// round to take more: who waits for that finds more to write at once.
 	Busy() bool

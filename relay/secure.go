@@ -242,7 +242,7 @@ func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 		}
 		binary.BigEndian.PutUint16(rec[:], uint16(len(sealed)))
 		s.bufs = append(s.bufs, rec[:recordHead+len(sealed)])
-		if len(s.recs) > turnChunks {
+		if len(s.recs) > turnBytes/chunkSize {
 			if err := s.send(o); err != nil {
 				return err
 			}

@@ -33,7 +33,11 @@ func (o *outbox) next() bool {
 			o.mu.Unlock()
 			return false
 		default:
-			n := min(len(o.queue), turnChunks)
+			n, size := 0, 0
+			for n < min(len(o.queue), turnPieces) && size < turnBytes {
+				size += len(o.queue[n].bytes())
+				n++
+			}
 			o.turn = append(o.turn[:0], o.queue[:n]...)
 			m := copy(o.queue, o.queue[n:])
 			clear(o.queue[m:])
@@ -52,10 +56,9 @@ func (o *outbox) next() bool {
 // done gives the turn's memory back.
 func (o *outbox) done() {
 	n := 0
-	for i, c := range o.turn {
-		n += len(c.b)
-		c.free()
-		o.turn[i] = nil
+	for i := range o.turn {
+		n += len(o.turn[i].bytes())
+		o.turn[i].free()
 	}
 	o.turn = o.turn[:0]
 	o.since.Store(0)
@@ -68,9 +71,9 @@ func (o *outbox) done() {
 // discard throws away what is queued; mu is held.
 func (o *outbox) discard() {
 	n := 0
-	for _, c := range o.queue {
-		n += len(c.b)
-		c.free()
+	for i := range o.queue {
+		n += len(o.queue[i].bytes())
+		o.queue[i].free()
 	}
 	o.queue = nil
 	o.shrink(n)
@@ -92,8 +95,8 @@ func (o *outbox) writer() {
 
 func (o *outbox) writeTurn() error {
 	o.bufs = o.bufs[:0]
-	for _, c := range o.turn {
-		o.bufs = append(o.bufs, c.b)
+	for i := range o.turn {
+		o.bufs = append(o.bufs, o.turn[i].bytes())
 	}
 	defer clear(o.bufs)
 	if s, ok := o.conn.(*secureConn); ok {
@@ -171,12 +174,12 @@ func (o *outbox) writeDirect(b []byte) bool {
 // requeue puts what writeDirect could not write before everything that came
 // meanwhile; its bytes are counted already. mu is held.
 func (o *outbox) requeue(rest []byte) {
-	var head []*chunk
+	var head []piece
 	for len(rest) > 0 {
-		c := newChunk(len(rest) <= firstChunk)
+		c := newChunk(len(rest))
 		n := min(len(rest), cap(c.b))
 		c.b = append(c.b, rest[:n]...)
-		head, rest = append(head, c), rest[n:]
+		head, rest = append(head, piece{chunk: c}), rest[n:]
 	}
 	o.queue = append(head, o.queue...)
 }
