@@ -15,6 +15,8 @@ const impostorPause = 200 * time.Millisecond
 // called, which returns when it has gone, or the test ends. Should the name become free it gets it, and drops
 // what it is sent.
 func (m *Mesh) Impostor(name string) (stop func()) {
+	m.t.Helper()
+	m.known("Impostor", name)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -341,6 +341,9 @@ func (m *Mesh) close() {
 	if inBubble() {
 		time.Sleep(aftermath)
 	}
+	if !m.t.Failed() && !m.t.Skipped() {
+		m.missed()
+	}
 }
 
 // inBubble tells whether time is virtual.

@@ -36,6 +36,7 @@ type network struct {
 	listeners map[string]*listener
 	mailboxes map[string]*mailbox
 	watchers  map[watcher]struct{} // those who wait for conditions to change
+	faults    map[string]string    // by name: the last fault that was meant for it
 }
 
 // watcher is told when conditions have changed.
@@ -46,6 +47,7 @@ func newNetwork(inMemory bool) *network {
 		inMemory: inMemory, start: time.Now(), quit: make(chan struct{}),
 		changed: make(chan struct{}), hosts: make(map[string]*host), owners: make(map[string]*host),
 		listeners: make(map[string]*listener), mailboxes: make(map[string]*mailbox), watchers: make(map[watcher]struct{}),
+		faults: make(map[string]string),
 	}
 	n.conditions.Store(new(conditions).but(func(*conditions) {}))
 	return n
