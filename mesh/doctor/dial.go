@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -99,6 +100,7 @@ func (e *exam) link(ctx context.Context, n *Node, addrs []netip.AddrPort) {
 	switch {
 	case err == nil:
 		n.Relay = true
+		n.Instance = fmt.Sprintf("%016x", l.Welcome().Instance)
 		n.Link.Relay = l.Welcome().Relay
 		e.visit(ctx, l)
 	case errors.As(err, &refusal):

@@ -158,6 +158,7 @@ func (v *verdicts) describe(n *Node, about int) string {
 // relays judges who reigns.
 func (v *verdicts) relays() {
 	var loopback, reigning []string
+	known := make(map[string]bool) // instances of relays: one may be known by several addresses
 	proven, seeking := 0, 0
 	for i := range v.facts.Nodes {
 		n := &v.facts.Nodes[i]
@@ -167,7 +168,8 @@ func (v *verdicts) relays() {
 		switch {
 		case v.keepsToLoopback(n):
 			loopback = append(loopback, v.describe(n, 0))
-		case n.Link.State == LinkWelcome:
+		case n.Link.State == LinkWelcome && !known[n.Instance]:
+			known[n.Instance] = true
 			reigning = append(reigning, v.describe(n, 0))
 		}
 		if n.Link.State.proven() {
@@ -235,7 +237,11 @@ func (v *verdicts) company() {
 	case !onlyHere:
 		where = "anywhere"
 	}
-	v.add(CodeNobody, fmt.Sprintf("No node of the mesh %q answers %s%s, and nothing is wrong on this side.", v.facts.Mesh, where, v.asked()), v.mendNobody(onlyHere))
+	sideNote := ""
+	if len(v.found) == 0 {
+		sideNote = ", and nothing is wrong on this side"
+	}
+	v.add(CodeNobody, fmt.Sprintf("No node of the mesh %q answers %s%s%s.", v.facts.Mesh, where, v.asked(), sideNote), v.mendNobody(onlyHere))
 }
 
 func (v *verdicts) otherMesh(who string, others []string) {
