@@ -25,6 +25,8 @@ import (
 //	stream:  label header | ping, and back: ack        or  … | 10 | length | sealed(ping), and back likewise
 //	ping:    0 | MessagePack {SeqNo, Node}                 ack: 2 | MessagePack {SeqNo, Payload}
 //	sealed:  1 | nonce, 12 bytes | AES-GCM of the message; authenticated with it: 10 | length (streams only) | label
+//
+// The label is the hash of the mesh's name.
 const (
 	gossipPing     = 0
 	gossipAck      = 2
@@ -106,21 +108,40 @@ func (p Probe) Stream(ctx context.Context, conn net.Conn) error {
 	if _, err := conn.Write(append(p.header(), question...)); err != nil {
 		return err
 	}
-	kind := make([]byte, 1)
-	if _, err := io.ReadFull(conn, kind); err != nil {
-		if errors.Is(err, io.EOF) {
-			return ErrNoGossip // it read the question, and hung up
-		}
+	answer, err := p.readStream(conn)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return ErrNoGossip // it read the question, and hung up
+	case err != nil:
 		return err
-	}
-	want := byte(gossipAck)
-	if p.Key != nil {
-		want = gossipSealed // only who has the key seals anything
-	}
-	if kind[0] != want {
+	case answer != gossipAck:
 		return ErrNoGossip
 	}
 	return nil
+}
+
+// readStream returns the first byte of what gossip answers on a stream.
+func (p Probe) readStream(conn io.Reader) (byte, error) {
+	head := make([]byte, 1+4)
+	if p.Key == nil {
+		head = head[:1]
+	}
+	if _, err := io.ReadFull(conn, head); err != nil || p.Key == nil {
+		return head[0], err
+	}
+	size := binary.BigEndian.Uint32(head[1:])
+	if head[0] != gossipSealed || size > maxProbeReply {
+		return 0, ErrNoGossip
+	}
+	sealed := make([]byte, size)
+	if _, err := io.ReadFull(conn, sealed); err != nil {
+		return 0, err
+	}
+	message, err := p.unseal(sealed, head)
+	if err != nil || len(message) == 0 {
+		return 0, ErrNoGossip
+	}
+	return message[0], nil
 }
 
 // ping is the question, to whoever is there.
@@ -141,7 +162,9 @@ func random(n int) []byte {
 	return b
 }
 
-func (p Probe) header() []byte { return append([]byte{StreamByte, byte(len(p.Mesh))}, p.Mesh...) }
+func (p Probe) label() string { return meshHash(p.Mesh) }
+
+func (p Probe) header() []byte { return append([]byte{StreamByte, byte(len(p.label()))}, p.label()...) }
 
 func sealedSize(n int) int { return 1 + nonceBytes + n + aes.BlockSize }
 
@@ -155,7 +178,23 @@ func (p Probe) seal(message, head []byte) ([]byte, error) {
 		return nil, err
 	}
 	nonce := random(nonceBytes)
-	return gcm.Seal(append([]byte{sealVersion}, nonce...), nonce, message, append(head[:len(head):len(head)], p.Mesh...)), nil
+	return gcm.Seal(append([]byte{sealVersion}, nonce...), nonce, message, append(head[:len(head):len(head)], p.label()...)), nil
+}
+
+// unseal is the reverse of seal, with a key. The error wraps ErrNoGossip if somebody else sealed it.
+func (p Probe) unseal(sealed, head []byte) ([]byte, error) {
+	gcm, err := p.cipher()
+	if err != nil {
+		return nil, err
+	}
+	if len(sealed) < sealedSize(0) || sealed[0] != sealVersion {
+		return nil, ErrNoGossip
+	}
+	message, err := gcm.Open(nil, sealed[1:1+nonceBytes], sealed[1+nonceBytes:], append(head[:len(head):len(head)], p.label()...))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoGossip, err)
+	}
+	return message, nil
 }
 
 func (p Probe) cipher() (cipher.AEAD, error) {
@@ -169,15 +208,11 @@ func (p Probe) cipher() (cipher.AEAD, error) {
 // isAck tells whether a packet is what gossip answers to a ping.
 func (p Probe) isAck(b []byte) bool {
 	b, label, err := memberlist.RemoveLabelHeaderFromPacket(b)
-	if err != nil || label != p.Mesh {
+	if err != nil || label != p.label() {
 		return false
 	}
 	if p.Key != nil {
-		gcm, err := p.cipher()
-		if err != nil || len(b) < sealedSize(0) || b[0] != sealVersion {
-			return false
-		}
-		if b, err = gcm.Open(nil, b[1:1+nonceBytes], b[1+nonceBytes:], []byte(p.Mesh)); err != nil {
+		if b, err = p.unseal(b, nil); err != nil {
 			return false
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // How long is waited for a node.
 const (
 	connectTime = 2 * time.Second         // for a connection: a first packet that was lost is sent again after a second
-	verdictTime = 4500 * time.Millisecond // for what it says to a Hello: who looks for a relay itself holds it for 3 s
+	verdictTime = 4 * time.Second         // for what it says to a Hello: who looks for a relay itself holds it for 3 s
 	probeTime   = 1500 * time.Millisecond // for gossip
 	rosterTime  = time.Second
 	stagger     = 50 * time.Millisecond // between the addresses of one node
@@ -26,7 +26,6 @@ const (
 
 // examine examines nodes: those of our mesh wholly, and one of each other mesh for its name.
 func (e *exam) examine(ctx context.Context, nodes []Node) {
-	places := make(chan struct{}, maxParallel)
 	var running sync.WaitGroup
 	others := make(map[string]bool)
 	for i := range nodes {
@@ -39,11 +38,7 @@ func (e *exam) examine(ctx context.Context, nodes []Node) {
 		case !n.Ours:
 			others[n.Mesh] = true
 		}
-		running.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			e.node(ctx, n)
-		})
+		running.Go(func() { e.node(ctx, n) }) // at most maxNodes at a time
 	}
 	running.Wait()
 }
@@ -62,11 +57,12 @@ func (e *exam) node(ctx context.Context, n *Node) {
 	}
 	var asking sync.WaitGroup
 	var packets Probe
-	if e.gossips(n) {
+	gossips := e.cfg.Hostname == "" // the link is all that is to be examined, and it may be one to a static star
+	if gossips {
 		asking.Go(func() { packets = e.packets(ctx, addrs) })
 	}
 	e.link(ctx, n, addrs)
-	if e.gossips(n) && n.Link.State.proven() {
+	if gossips && n.Link.State.proven() {
 		n.GossipTCP = e.stream(ctx, n.Link.Addr)
 	}
 	asking.Wait()
@@ -75,12 +71,9 @@ func (e *exam) node(ctx context.Context, n *Node) {
 	}
 }
 
-// gossips tells whether a node should gossip: one that is dialled by its address may be a static star.
-func (e *exam) gossips(n *Node) bool { return n.Source != SourceHostname }
-
 // link dials a node as a visitor, and notes how that ended.
-func (e *exam) link(ctx context.Context, n *Node, addrs []netip.AddrPort) {
-	ctx, cancel := context.WithTimeout(ctx, min(verdictTime, e.cfg.Within/2))
+func (e *exam) link(whole context.Context, n *Node, addrs []netip.AddrPort) {
+	ctx, cancel := context.WithTimeout(whole, min(verdictTime, e.cfg.Within/2))
 	defer cancel()
 	began := time.Now()
 	connected := false
@@ -98,6 +91,11 @@ func (e *exam) link(ctx context.Context, n *Node, addrs []netip.AddrPort) {
 	n.Link = Link{State: verdict(err, connected), Addr: unmapped(addrs[0]).String(), MS: milliseconds(time.Since(began)), Error: text(err)}
 	var refusal *codec.Refusal
 	switch {
+	case whole.Err() != nil && (n.Link.State.cut() || n.Link.State == LinkSilent):
+		n.Link = Link{Addr: n.Link.Addr, Error: "the examination ended before"}
+		e.mu.Lock()
+		e.facts.Unfinished++
+		e.mu.Unlock()
 	case err == nil:
 		n.Relay = true
 		n.Instance = fmt.Sprintf("%016x", l.Welcome().Instance)
@@ -288,9 +286,4 @@ func (e *exam) stream(ctx context.Context, addr string) Probe {
 		return Probe{State: ProbeSilent, Error: text(err)}
 	}
 	return Probe{State: ProbeOK, MS: milliseconds(time.Since(began))}
-}
-
-// judged tells whether interfaces of a kind are expected to carry a mesh to others.
-func judged(i Interface, bind string) bool {
-	return i.Used && (bind != "" || i.Kind == string(discovery.InterfaceLAN))
 }

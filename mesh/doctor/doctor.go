@@ -33,10 +33,9 @@ const (
 	DefaultWithin = 10 * time.Second
 	MinWithin     = 2 * time.Second
 
-	maxNodes    = 64 // examined and shown
-	maxParallel = 16 // dialled at a time
-	maxSeeds    = 64
-	maxOthers   = 4 // other meshes that are asked for their name
+	maxNodes  = 64 // examined, all at a time
+	maxSeeds  = 64
+	maxOthers = 4 // other meshes that are asked for their name
 )
 
 // Config says what is examined. A node's own settings are what to put here.
@@ -85,15 +84,14 @@ func Examine(ctx context.Context, cfg Config) (*Report, error) {
 	defer cancel()
 	if e.cfg.Hostname != "" {
 		e.facts.Nodes = []Node{e.target(within, e.cfg.Hostname, SourceHostname)}
-		e.examine(within, e.facts.Nodes)
 	} else {
 		if err := e.machine(); err != nil {
 			return nil, fmt.Errorf("examine: %w", err)
 		}
 		e.find(within)
-		e.examine(within, e.facts.Nodes)
-		e.follow(within)
 	}
+	e.examine(within, e.facts.Nodes)
+	e.follow(within)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("examine: %w", err)
 	}

@@ -19,6 +19,7 @@ type Facts struct {
 	MDNS       []Channel      `json:"mdns"`
 	Nodes      []Node         `json:"nodes"`      // at most 64
 	Unexamined int            `json:"unexamined"` // nodes heard beyond those
+	Unfinished int            `json:"unfinished"` // nodes for which the time was too short
 	Relay      string         `json:"relay"`      // name of the relay that gave a link; "": none did
 	Listed     []string       `json:"listed"`     // names of the nodes that it lists, at most 64
 	ListedAll  int            `json:"listed_all"` // how many it lists

@@ -142,6 +142,9 @@ func (e *exam) follow(ctx context.Context) {
 		}
 	}
 	for _, entry := range e.roster {
+		if e.cfg.Hostname != "" {
+			break // only the way to the relay is examined
+		}
 		add(Node{
 			Name: entry.Name, Instance: fmt.Sprintf("%016x", entry.Instance), Source: SourceListed, Ours: true, Relay: entry.Relay,
 			Addrs: entry.Addrs, Interfaces: []string{},

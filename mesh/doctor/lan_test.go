@@ -141,23 +141,27 @@ func TestOneThingBroken(t *testing.T) {
 		local       []string // rules for the examining host's own
 		code        string
 		parts       []string
+		long        bool
 	}{
 		"no multicast route":      {here: "ip route del 224.0.0.0/4", code: CodeMulticastRoute, parts: []string{"network is unreachable"}},
 		"no cable":                {here: "ip link set eth0 down", code: CodeNoLAN, parts: []string{"eth0 is down"}},
-		"no address":              {here: "ip addr flush dev eth0 && ip -6 addr flush dev eth0", code: CodeNoLAN, parts: []string{"eth0 is up and has no address"}},
-		"multicast turned off":    {here: "ip link set dev eth0 multicast off", code: CodeNoMulticast, parts: []string{"eth0"}},
-		"mDNS blocked going out":  {local: []string{"output udp dport 5353 drop"}, code: CodeMDNSSend, parts: []string{"eth0", "not permitted"}},
+		"no address":              {here: "ip addr flush dev eth0 && ip -6 addr flush dev eth0", code: CodeNoLAN, parts: []string{"eth0 is up and has no address"}, long: true},
+		"multicast turned off":    {here: "ip link set dev eth0 multicast off", code: CodeNoMulticast, parts: []string{"eth0"}, long: true},
+		"mDNS blocked going out":  {local: []string{"output udp dport 5353 drop"}, code: CodeMDNSSend, parts: []string{"eth0", "not permitted"}, long: true},
 		"mDNS blocked coming in":  {local: []string{"input udp dport 5353 drop"}, code: CodeMDNSDeaf, parts: []string{"eth0"}},
 		"UDP blocked":             {filter: []string{"input meta l4proto udp drop", "output meta l4proto udp drop"}, code: CodeUDP, parts: []string{"b (10.99.0.2:"}},
-		"TCP blocked":             {filter: []string{"input meta l4proto tcp drop"}, code: CodeTCP, parts: []string{"10.99.0.2:"}},
-		"TCP refused":             {filter: []string{"input meta l4proto tcp reject with tcp reset"}, code: CodeTCP, parts: []string{"10.99.0.2:", "refused"}},
+		"TCP blocked":             {filter: []string{"input meta l4proto tcp drop"}, code: CodeTCP, parts: []string{"10.99.0.2:"}, long: true},
+		"TCP refused":             {filter: []string{"input meta l4proto tcp reject with tcp reset"}, code: CodeTCP, parts: []string{"10.99.0.2:", "refused"}, long: true},
 		"clients kept apart":      {there: "ip route add blackhole 10.99.0.1/32", code: CodeIsolation, parts: []string{"10.99.0.2:"}},
 		"VPN takes the way":       {here: tunnel + "&& ip route add 10.99.0.2/32 dev wg0", code: CodeRoute, parts: []string{"wg0", "eth0", "10.99.0.2:"}},
-		"no way":                  {here: "ip route add unreachable 10.99.0.2/32", code: CodeRoute, parts: []string{"10.99.0.2:"}},
+		"no way":                  {here: "ip route add unreachable 10.99.0.2/32", code: CodeRoute, parts: []string{"10.99.0.2:"}, long: true},
 		"containers take the LAN": {here: bridge, code: CodeOverlap, parts: []string{"docker0", "eth0", "10.99.0.77/16"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if c.long && !*long {
+				t.Skip("with -long")
+			}
 			l := newLAN(t)
 			if len(c.filter) > 0 {
 				l.filter(1)
@@ -208,16 +212,20 @@ func TestOneSettingDiffers(t *testing.T) {
 		ours, theirs settings
 		code         string
 		parts        []string
+		long         bool
 	}{
 		// A server begins a mesh of its own where others give up.
-		"another secret":   {settings{Secret: secret}, settings{Secret: other, Server: true}, CodeSecret, []string{"Another secret", "10.99.0.2:"}},
-		"no secret there":  {settings{Secret: secret}, settings{Server: true}, CodeSecret, []string{"there is none", "10.99.0.2:"}},
-		"a secret there":   {settings{}, settings{Secret: other, Server: true}, CodeSecret, []string{"is needed", "10.99.0.2:"}},
-		"another mesh":     {settings{}, settings{Mesh: "lab"}, CodeMeshName, []string{`"default"`, `"lab"`}},
-		"kept to loopback": {settings{Bind: "127.0.0.1"}, settings{}, CodeLoopbackNode, []string{"127.0.0.1:"}},
+		"another secret":   {settings{Secret: secret}, settings{Secret: other, Server: true}, CodeSecret, []string{"Another secret", "10.99.0.2:"}, false},
+		"no secret there":  {settings{Secret: secret}, settings{Server: true}, CodeSecret, []string{"there is none", "10.99.0.2:"}, true},
+		"a secret there":   {settings{}, settings{Secret: other, Server: true}, CodeSecret, []string{"is needed", "10.99.0.2:"}, true},
+		"another mesh":     {settings{}, settings{Mesh: "lab"}, CodeMeshName, []string{`"default"`, `"lab"`}, false},
+		"kept to loopback": {settings{Bind: "127.0.0.1"}, settings{}, CodeLoopbackNode, []string{"127.0.0.1:"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if c.long && !*long {
+				t.Skip("with -long")
+			}
 			l := newLAN(t)
 			c.ours.Name, c.theirs.Name = "a", "b"
 			healthyHere, healthyThere := c.ours, c.ours

@@ -39,6 +39,8 @@ type settings struct {
 
 const patience = 20 * time.Second // no wait is longer, on the slowest machine
 
+var long = flag.Bool("long", false, "also break what is left; .ci/long sets it")
+
 func TestMain(m *testing.M) {
 	if text := os.Getenv(childEnv); text != "" {
 		if err := beChild(text); err != nil {

@@ -38,6 +38,7 @@ const (
 	CodeLoopbackNode   = "loopback-node"   // a node of this machine keeps to loopback
 	CodeNobody         = "nobody"          // nobody answers, and nothing else explains it
 	CodeClock          = "clock"           // the time of day jumps
+	CodeUnfinished     = "unfinished"      // the time was too short
 )
 
 // diagnose judges the facts. The causes of this machine come first, then those of the nodes; what follows from another
@@ -57,6 +58,9 @@ func diagnose(f *Facts) []Finding {
 	if j := f.Clock.JumpMS; j > maxJump || j < -maxJump {
 		v.add(CodeClock, fmt.Sprintf("The time of day jumped by %d ms during the examination; where the system has no better clock, nodes take that for sleep and drop their links.", j),
 			"Let one program alone set the clock (timedatectl shows which), or mend the virtual machine's clock.")
+	}
+	if f.Unfinished > 0 {
+		v.add(CodeUnfinished, fmt.Sprintf("Time ran out before %d of the nodes had answered.", f.Unfinished), "Give the examination more with --timeout.")
 	}
 	return v.found
 }
@@ -105,7 +109,7 @@ func (v *verdicts) interfaces() {
 		v.add(CodeNoInterface, "No network interface is up.", "Connect this machine to a network, or bring loopback up.")
 	case len(v.carries()) == 0 && len(v.facts.Seeds) == 0:
 		v.add(CodeNoLAN, "This machine is in no local network, so only nodes on it can be seen"+v.others()+".",
-			"Connect it to the network of the others; if all nodes are to be on this machine, bind to 127.0.0.1.")
+			"Connect it to the network of the others; if all nodes are to be on this machine, say --bind 127.0.0.1.")
 	}
 	v.overlap()
 }
@@ -224,7 +228,7 @@ func (v *verdicts) tellMulticast(flagless, mute, port, deaf []string) {
 	}
 	if len(mute) > 0 {
 		v.add(CodeMDNSSend, fmt.Sprintf("Multicast DNS cannot be sent (%s).", few(mute)),
-			"Let UDP to 224.0.0.251 and ff02::fb, port 5353, out through the firewall and the routes of this machine, or give seeds.")
+			"Let UDP to 224.0.0.251 and ff02::fb, port 5353, out through the firewall and the routes of this machine, or give the address of a node with --seed.")
 	}
 	if len(port) > 0 {
 		by := ""
@@ -232,7 +236,7 @@ func (v *verdicts) tellMulticast(flagless, mute, port, deaf []string) {
 			by = "; open in " + few(v.facts.Port5353)
 		}
 		v.add(CodeMDNSPort, fmt.Sprintf("UDP port 5353 cannot be shared (%s%s), so nodes here find others and are not found.", few(port), by),
-			"Stop the program that keeps the port to itself, or give seeds.")
+			"Stop the program that keeps the port to itself, or give the address of a node with --seed.")
 	}
 	if len(deaf) > 0 {
 		v.add(CodeMDNSDeaf, fmt.Sprintf("What is sent by multicast DNS on %s is not even heard on this machine itself.", few(deaf)),

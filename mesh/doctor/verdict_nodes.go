@@ -16,38 +16,58 @@ type complaint struct {
 	mend     string
 }
 
-// Complaints about nodes, in the order in which they are told.
-var complaints = []complaint{
-	{CodeVersion, "Another version of the wire is spoken by %s.", "Bring all nodes to the same release of UltraSockets."},
-	{CodeSecret, "A secret is needed by %s, and none was given.", "Give the secret of the mesh with --secret-file, or take it away there."},
-	{CodeSecret, "A secret was given, and there is none at %s.", "Give that node the same --secret-file, or leave it out everywhere."},
-	{CodeSecret, "Another secret than the one given here is used by %s.", "Copy one secret file to all nodes of the mesh."},
-	{CodeMeshName, "Another mesh is what %s belongs to.", "Give all nodes the same --mesh."},
-	{CodeStranger, "Something that is not UltraSockets answers at %s.", "Correct the address, or stop that program."},
-	{CodeNotAdmitted, "A visitor is not admitted by %s.", "Ask who runs that mesh to admit it."},
-	{CodeSilent, "A connection is taken and then not answered by %s.", "See whether that program is stopped, overloaded, or stuck; start it anew."},
-	{CodeRoute, "Packets take the wrong way to %s.", "Let the VPN or the routes of this machine leave the local network alone (\"ip route get ADDRESS\" shows the way)."},
-	{CodeTCP, "UDP passes but TCP does not to %s.", "Let TCP to that port in through the firewall there, and out through the one here."},
-	{CodeIsolation, "Multicast DNS is heard from, but neither TCP nor UDP passes to %s.", "Turn off the access point's client isolation (guest networks have it), or let that port, TCP and UDP, in through the firewall there."},
-	{CodeUnreachable, "Neither TCP nor UDP passes to %s.", "See that it runs and that the address is right, and let that port, TCP and UDP, in through the firewall there."},
-	{CodeUDP, "TCP passes but UDP does not to %s.", "Let UDP to that port in through the firewall there, and back in through the one here; without it nobody notices who is alive."},
-	{CodeGossip, "Links work but gossip by TCP does not with %s.", "Bring all nodes to the same release; if something inspects or proxies TCP on the way, let it pass."},
-}
+// trouble is an index of complaints, in the order in which they are told.
+type trouble int
 
-// Indices into complaints of those that share a code.
 const (
-	aboutSecretNeeded = 1
-	aboutNoSecret     = 2
-	aboutWrongSecret  = 3
+	noTrouble trouble = iota - 1
+	otherVersion
+	secretNeeded
+	secretTooMany
+	otherSecret
+	otherMesh
+	stranger
+	notAdmitted
+	silent
+	wrongWay
+	noWay
+	noTCP
+	isolated
+	unreachable
+	noUDP
+	noGossip
 )
+
+var complaints = [...]complaint{
+	otherVersion:  {CodeVersion, "Another version of the wire is spoken by %s.", "Bring all nodes to the same release of UltraSockets."},
+	secretNeeded:  {CodeSecret, "A secret is needed by %s, and none was given.", "Give the secret of the mesh with --secret-file, or take it away there."},
+	secretTooMany: {CodeSecret, "A secret was given, and there is none at %s.", "Give that node the same --secret-file, or leave it out everywhere."},
+	otherSecret:   {CodeSecret, "Another secret than the one given here is used by %s.", "Copy one secret file to all nodes of the mesh."},
+	otherMesh:     {CodeMeshName, "Another mesh is what %s belongs to.", "Give all nodes the same --mesh."},
+	stranger:      {CodeStranger, "Something that is not UltraSockets answers at %s.", "Correct the address, or stop that program."},
+	notAdmitted:   {CodeNotAdmitted, "A visitor is not admitted by %s.", "Ask who runs that mesh to admit it."},
+	silent:        {CodeSilent, "A connection is taken and then not answered by %s.", "See whether that program is UltraSockets at all; if it is, it is stopped, overloaded, or stuck: start it anew."},
+	wrongWay: {CodeRoute, "Packets take the wrong way to %s.",
+		"Let the VPN or the routes of this machine leave the local network alone (\"ip route get ADDRESS\" shows the way)."},
+	noWay: {CodeRoute, "This machine knows no way to %s.", "Mend its routes (\"ip route get ADDRESS\" shows the way)."},
+	noTCP: {CodeTCP, "UDP passes but TCP does not to %s.", "Let TCP to that port in through the firewall there, and out through the one here."},
+	isolated: {CodeIsolation, "Multicast DNS is heard from, but neither TCP nor UDP passes to %s.",
+		"Turn off the access point's client isolation (guest networks have it), or let that port, TCP and UDP, in through the firewall there."},
+	unreachable: {CodeUnreachable, "No connection comes about with %s.",
+		"See that it runs and that the address is right, and let that port, TCP and UDP, in through the firewall there."},
+	noUDP: {CodeUDP, "TCP passes but UDP does not to %s.",
+		"Let UDP to that port in through the firewall there, and back in through the one here; without it nobody notices who is alive."},
+	noGossip: {CodeGossip, "Links work but gossip does not with %s.",
+		"Bring all nodes to the same release; if something inspects or proxies TCP on the way, let it pass."},
+}
 
 // links judges every node of the mesh by itself, and tells each kind of trouble once.
 func (v *verdicts) links() {
-	about := make([][]string, len(complaints))
+	var about [len(complaints)][]string
 	for i := range v.facts.Nodes {
 		n := &v.facts.Nodes[i]
-		if k := v.trouble(n); k >= 0 {
-			about[k] = append(about[k], v.describe(n, k))
+		if k := troubleWith(n); k != noTrouble {
+			about[k] = append(about[k], describe(n, complaints[k].code))
 		}
 	}
 	for k, nodes := range about {
@@ -57,67 +77,66 @@ func (v *verdicts) links() {
 	}
 }
 
-// trouble returns which complaint there is about a node, or -1.
-func (v *verdicts) trouble(n *Node) int {
-	by := func(code string) int {
-		return slices.IndexFunc(complaints, func(c complaint) bool { return c.code == code })
-	}
+// troubleWith judges one node.
+func troubleWith(n *Node) trouble {
 	switch {
-	case n.Ours && n.Version != "" && n.Version != discovery.Version:
-		return by(CodeVersion)
 	case !n.Ours:
-		return -1
+		return noTrouble
+	case n.Version != "" && n.Version != discovery.Version:
+		return otherVersion
 	}
 	switch n.Link.State {
 	case LinkVersion:
-		return by(CodeVersion)
+		return otherVersion
 	case LinkSecretNeeded:
-		return aboutSecretNeeded
+		return secretNeeded
 	case LinkNoSecret:
-		return aboutNoSecret
+		return secretTooMany
 	case LinkWrongSecret:
-		return aboutWrongSecret
+		return otherSecret
 	case LinkWrongMesh:
-		return by(CodeMeshName)
+		return otherMesh
 	case LinkStranger:
-		return by(CodeStranger)
+		return stranger
 	case LinkNotAdmitted:
-		return by(CodeNotAdmitted)
+		return notAdmitted
 	case LinkSilent:
-		return by(CodeSilent)
+		return silent
 	case LinkRefused, LinkTimeout:
-		return by(v.cut(n))
+		return cut(n)
 	case LinkUntried:
-		return -1
+		return noTrouble
 	}
 	switch {
-	case n.GossipUDP.State == ProbeSilent && n.GossipTCP.State == ProbeSilent:
-		return -1 // a static star, which does not gossip
-	case n.GossipUDP.State == ProbeSilent:
-		return by(CodeUDP)
+	case n.GossipUDP.State == ProbeSilent && n.GossipTCP.State == ProbeSilent && n.Source != SourceMDNS:
+		return noTrouble // a static star, which does not gossip
 	case n.GossipTCP.State == ProbeSilent:
-		return by(CodeGossip)
+		return noGossip
+	case n.GossipUDP.State == ProbeSilent:
+		return noUDP
 	}
-	return -1
+	return noTrouble
 }
 
-// cut returns the code for a node that takes no connection.
-func (v *verdicts) cut(n *Node) string {
+// cut judges a node that takes no connection.
+func cut(n *Node) trouble {
 	switch {
 	case n.Source == SourceListed:
-		return "" // it need not be reached from here: the relay reaches it
-	case n.Route.Error != "", len(n.Interfaces) > 0 && !n.Here && !slices.Contains(n.Interfaces, n.Route.Interface):
-		return CodeRoute
+		return noTrouble // it need not be reached from here: the relay reaches it
+	case n.Route.Error != "":
+		return noWay
+	case len(n.Interfaces) > 0 && !n.Here && !slices.Contains(n.Interfaces, n.Route.Interface):
+		return wrongWay
 	case n.GossipUDP.State == ProbeOK:
-		return CodeTCP
+		return noTCP
 	case n.Source == SourceMDNS:
-		return CodeIsolation
+		return isolated
 	}
-	return CodeUnreachable
+	return unreachable
 }
 
-// describe names a node for a sentence, with what is known beyond the complaint.
-func (v *verdicts) describe(n *Node, about int) string {
+// describe names a node for a sentence, with what is known beyond the complaint of that code.
+func describe(n *Node, code string) string {
 	addr := n.Link.Addr
 	if addr == "" && len(n.Addrs) > 0 {
 		addr = n.Addrs[0]
@@ -132,7 +151,7 @@ func (v *verdicts) describe(n *Node, about int) string {
 		who = fmt.Sprintf("%s (%s)", n.Name, addr)
 	}
 	detail := ""
-	switch complaints[about].code {
+	switch code {
 	case CodeVersion:
 		if n.Version != "" && n.Version != discovery.Version {
 			detail = "version " + n.Version
@@ -167,10 +186,10 @@ func (v *verdicts) relays() {
 		}
 		switch {
 		case v.keepsToLoopback(n):
-			loopback = append(loopback, v.describe(n, 0))
+			loopback = append(loopback, describe(n, ""))
 		case n.Link.State == LinkWelcome && !known[n.Instance]:
 			known[n.Instance] = true
-			reigning = append(reigning, v.describe(n, 0))
+			reigning = append(reigning, describe(n, ""))
 		}
 		if n.Link.State.proven() {
 			proven++
@@ -289,5 +308,5 @@ func (v *verdicts) mendNobody(onlyHere bool) string {
 		return "Give the address of a node with --seed, or use multicast DNS."
 	}
 	return "Start one there (\"ultra join --name a\") and run \"ultra doctor\" there too; if both are well, the network between drops multicast " +
-		"(client isolation, another subnet, a VPN): give the address of one to the other with --seed. If all nodes are to be on this machine, bind to 127.0.0.1."
+		"(client isolation, another subnet, a VPN): give the address of one to the other with --seed. If all nodes are to be on this machine, say --bind 127.0.0.1."
 }
