@@ -40,7 +40,7 @@ given in the environment, as ULTRA_MESH and so on (ULTRA_SEED with commas); the 
 
 const longFlagsHelp = `
 Each flag may also be given in the environment, as ULTRA_NAME, ULTRA_NO_MDNS and so on (lists with commas), and in a
-TOML file named by --config (or ULTRA_CONFIG), whose keys are the flags without dashes:
+TOML file named by --config (or ULTRA_CONFIG), whose keys are the flags without dashes. One for ultra join:
   name = "lab-pi"
   secret-file = "lab.secret"                   # relative to the folder of the file
   seed = ["192.168.1.5:7000", "192.168.1.6:7000"]

@@ -36,6 +36,7 @@ func newWatch() *cobra.Command {
 		Example: watchExamples,
 		Args:    atMost(0, ""),
 	}
+	cmd.Flags().SortFlags = false
 	f.addToLong(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		within, cancel := f.within(cmd.Context())
