@@ -98,13 +98,15 @@ func (f *pipeFlags) run(ctx context.Context, meet func(context.Context, mesh.Con
 	if err != nil {
 		return err
 	}
-	defer shared.close()
+	if shared != nil {
+		defer shared.Close() // after the node
+	}
 	within, cancel := f.within(ctx)
 	defer cancel()
 	if p.node, err = meet(within, cfg); err != nil {
 		return err
 	}
-	p.node.Handle(shared.handler)
+	share(p.node, shared)
 	endPage, err := f.page.serve(p.node, p.tellPage)
 	if err != nil {
 		p.node.Close()

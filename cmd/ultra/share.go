@@ -21,10 +21,10 @@ func (f *shareFlags) addTo(cmd *cobra.Command) {
 	must(cmd.MarkFlagDirname("share"))
 }
 
-// open opens the folder, before the mesh is met.
-func (f *shareFlags) open(tell func(tale)) (*share, error) {
+// open opens the folder, before the mesh is met; nil: there is none.
+func (f *shareFlags) open(tell func(tale)) (*file.Server, error) {
 	if f.dir == "" {
-		return &share{handler: file.Refuse(nil)}, nil
+		return nil, nil
 	}
 	server, err := file.NewServer(f.dir, file.ServeOptions{Done: func(t file.Transfer) {
 		event := taleGot
@@ -36,18 +36,14 @@ func (f *shareFlags) open(tell func(tale)) (*share, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--share: %w", err)}
 	}
-	return &share{handler: server.Handler(), server: server}, nil
+	return server, nil
 }
 
-// share answers "ultra cp": with the folder, or by saying what is missing.
-type share struct {
-	handler mesh.Handler
-	server  *file.Server
-}
-
-// close ends it, after the node.
-func (s *share) close() {
-	if s.server != nil {
-		s.server.Close()
+// share answers "ultra cp" to a node: with the folder, or by saying what is missing.
+func share(node *mesh.Node, server *file.Server) {
+	if server == nil {
+		file.Refuse(node)
+		return
 	}
+	server.Serve(node)
 }

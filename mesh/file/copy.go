@@ -107,15 +107,15 @@ type far struct {
 
 // call asks and waits for the reply; a refusal is an error.
 func (f far) call(ctx context.Context, verb string, a args) (reply, error) {
-	answer, err := f.ask(ctx, verb, a, nil)
+	answer, err := f.ask(ctx, verb, a)
 	if err != nil {
 		return reply{}, err
 	}
 	return f.wait(ctx, answer)
 }
 
-func (f far) ask(ctx context.Context, verb string, a args, data []byte) (*mesh.Answer, error) {
-	return f.node.Ask(ctx, f.name, request{Magic: magic, Verb: verb, Args: a, Data: data})
+func (f far) ask(ctx context.Context, verb string, a args) (*mesh.Answer, error) {
+	return f.node.Ask(ctx, f.name, mesh.OfKind(kind, encode(nil, request{Verb: verb, Args: a})))
 }
 
 func (f far) wait(ctx context.Context, answer *mesh.Answer) (reply, error) {
@@ -127,7 +127,7 @@ func (f far) wait(ctx context.Context, answer *mesh.Answer) (reply, error) {
 	if err != nil {
 		return r, err
 	}
-	if err := m.Decode(&r); err != nil {
+	if r, err = parseReply(m); err != nil {
 		return r, fmt.Errorf("%w (its reply is %.100s)", ErrUnsupported, m.Text())
 	}
 	return r, r.err(f.name)

@@ -21,10 +21,12 @@
 //
 // # The protocol, version 1
 //
-// For other languages. All are requests (codec/WIRE.md), in shortest-form CBOR:
+// For other languages. All are requests (codec/WIRE.md) of the kind "ultra.file/1": their value is the map
+// {"kind": "ultra.file/1", "value": request}. Request and reply are byte strings: one CBOR item, and right behind it the
+// data, if there is any.
 //
-//	request  ["ultra.file/1", verb, {arguments}, data]     data is a byte string, empty but for "write"
-//	reply    [code, {answer}, data]                        code is "ok", or says why not; the answer's "text" then says it to people
+//	request  [verb, {arguments}] data
+//	reply    [code, {answer}] data         code is "ok", or says why not; the answer's "text" then says it to people
 //
 // Sizes and offsets count bytes, "time" is the time of modification in nanoseconds since 1970 UTC, "mode" holds the nine
 // permission bits and is left out where there are none, "sum" is a SHA-256. What is zero, false or empty is left out.
@@ -44,7 +46,7 @@
 //	finish  {id, size, sum, time, mode}            -> {}                           verifies, syncs and renames
 //	get     {path, offset, sum}                    -> {id, size, time, mode, have, window}
 //	        begins to read a file, after the first "offset" bytes if their sum is "sum"; "have" tells: that, or 0
-//	read    {id, offset, length}                   -> {}, data                     in order, several may be under way
+//	read    {id, offset, length}                   -> {} data                      in order, several may be under way
 //	end     {id}                                   -> {size, sum}                  of all that was read; "changed" if the file did
 //	stay    {id}                                   -> {}                           what is not heard of for 30 s is forgotten
 //	drop    {id}                                   -> {}                           ends a copy; what is there of it stays

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -22,8 +21,6 @@ import (
 	"ultrasockets/mesh/file"
 	"ultrasockets/mesh/meshtest"
 )
-
-var long = flag.Bool("long", false, "copy at full size; .ci/long sets it")
 
 func TestMain(m *testing.M) {
 	if beChild() {

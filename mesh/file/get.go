@@ -295,7 +295,7 @@ func (c *copying) fetch(ctx context.Context, begun answer, t target, offset int6
 	for {
 		for next < begun.Size && !under.full() {
 			n := min(pieceSize, begun.Size-next)
-			a, err := c.ask(ctx, verbRead, args{ID: begun.ID, Offset: next, Length: n}, nil)
+			a, err := c.ask(ctx, verbRead, args{ID: begun.ID, Offset: next, Length: n})
 			if err != nil {
 				return err
 			}
@@ -310,10 +310,10 @@ func (c *copying) fetch(ctx context.Context, begun answer, t target, offset int6
 		if err != nil {
 			return err
 		}
-		if len(r.Data) != p.length {
+		if len(r.data) != p.length {
 			return fmt.Errorf("%s: %w", c.name, ErrChanged)
 		}
-		if err := t.write(r.Data); err != nil {
+		if err := t.write(r.data); err != nil {
 			return err
 		}
 		under.landed()
@@ -331,7 +331,7 @@ func (c *copying) landing(ctx context.Context, id uint64, p piece) (reply, error
 		if !late {
 			return r, err
 		}
-		if answer, err = c.ask(ctx, verbRead, args{ID: id, Offset: p.offset, Length: int64(p.length)}, nil); err != nil {
+		if answer, err = c.ask(ctx, verbRead, args{ID: id, Offset: p.offset, Length: int64(p.length)}); err != nil {
 			return r, err
 		}
 	}

@@ -212,21 +212,24 @@ func (c *copying) agree(ctx context.Context, f *os.File, sum hash.Hash, a args) 
 func (c *copying) stream(ctx context.Context, begun reply, r io.Reader, sum hash.Hash, offset int64) (int64, error) {
 	under := newFlight(begun.Answer.Window)
 	defer under.abandon(ctx)
-	buf := make([]byte, pieceSize)
+	buf := make([]byte, headRoom+pieceSize) // the data of every piece is in the same place, its head right before it
+	data := buf[headRoom:]
 	for end := false; ; {
 		for !end && !under.full() {
-			n, err := io.ReadFull(r, buf)
+			n, err := io.ReadFull(r, data)
 			if end = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF); err != nil && !end {
 				return 0, err
 			}
 			if n == 0 {
 				break
 			}
-			a, err := c.ask(ctx, verbWrite, args{ID: begun.Answer.ID, Offset: offset}, buf[:n])
+			head := encode(nil, request{Verb: verbWrite, Args: args{ID: begun.Answer.ID, Offset: offset}})
+			copy(buf[headRoom-len(head):], head)
+			a, err := c.node.Ask(ctx, c.name, mesh.OfKind(kind, buf[headRoom-len(head):headRoom+n]))
 			if err != nil {
 				return 0, err
 			}
-			sum.Write(buf[:n])
+			sum.Write(data[:n])
 			under.add(a, offset, n)
 			offset += int64(n)
 		}

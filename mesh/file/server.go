@@ -28,8 +28,6 @@ const (
 
 // ServeOptions say what others may do with a served folder. The zero value permits all.
 type ServeOptions struct {
-	// Next gets the requests that are not for files, as Node.Handle's handler would. nil: they fail with mesh.ErrNoHandler.
-	Next mesh.Handler
 	// Allow, if set, may refuse: its error's sentence is told to the node. write tells whether it wants to put or to get.
 	// Called concurrently.
 	Allow func(from, path string, write bool) error
@@ -59,15 +57,14 @@ type Server struct {
 	closed   bool
 }
 
-// Serve answers file requests to a node with the folder dir, which must exist. It is the node's handler from then on
-// (mesh.Node.Handle); a program that has one of its own gives it as opts.Next, or uses NewServer and Handler.
-// Close ends it, after the node has ended.
+// Serve answers file requests to a node with the folder dir, which must exist, in place of an earlier server. The node's own
+// handlers are not concerned. Close ends it.
 func Serve(node *mesh.Node, dir string, opts ServeOptions) (*Server, error) {
 	s, err := NewServer(dir, opts)
 	if err != nil {
 		return nil, err
 	}
-	node.Handle(s.Handler())
+	s.Serve(node)
 	return s, nil
 }
 
@@ -80,41 +77,32 @@ func NewServer(dir string, opts ServeOptions) (*Server, error) {
 	return &Server{root: root, opts: opts, sessions: make(map[uint64]*session), writing: make(map[string]*session)}, nil
 }
 
-// Handler is what answers: for mesh.Node.Handle, or called by a handler of one's own.
-func (s *Server) Handler() mesh.Handler {
-	return func(ctx context.Context, m mesh.Message) (any, error) {
-		r, ok := parseRequest(m)
-		if !ok {
-			return pass(ctx, s.opts.Next, m)
-		}
-		rep, err := s.serve(ctx, m.From, r)
-		if err != nil {
-			return refusal(err), nil
-		}
-		rep.Code = codeOK
-		return rep, nil
-	}
+// Serve answers file requests to a node; one server may do so for several.
+func (s *Server) Serve(node *mesh.Node) { node.HandleKind(kind, s.handle) }
+
+// Refuse answers file requests to a node by saying that nothing is shared, and what to do about it.
+func Refuse(node *mesh.Node) {
+	node.HandleKind(kind, func(context.Context, mesh.Message) (any, error) { return encode(nil, refusal(ErrNotShared)), nil })
 }
 
-// Refuse answers file requests by saying that nothing is shared and what to do about it; others go to next, which may be nil.
-func Refuse(next mesh.Handler) mesh.Handler {
-	return func(ctx context.Context, m mesh.Message) (any, error) {
-		if _, ok := parseRequest(m); !ok {
-			return pass(ctx, next, m)
-		}
-		return refusal(ErrNotShared), nil
+// handle is the handler of the node.
+func (s *Server) handle(ctx context.Context, m mesh.Message) (any, error) {
+	r, err := parseRequest(m)
+	if err != nil {
+		return encode(nil, refusal(ErrUnsupported)), nil
 	}
+	rep, err := s.serve(ctx, m.From, r)
+	if err != nil {
+		return encode(nil, refusal(err)), nil
+	}
+	if rep.data != nil {
+		return rep.data, nil // of a read: it has its head already
+	}
+	rep.Code = codeOK
+	return encode(nil, rep), nil
 }
 
-func pass(ctx context.Context, next mesh.Handler, m mesh.Message) (any, error) {
-	if next == nil {
-		return nil, mesh.ErrNoHandler
-	}
-	return next(ctx, m)
-}
-
-// Close ends all copies under way, and keeps what is there of them. Close the node before it, or give it another handler;
-// what is asked afterwards is refused.
+// Close ends all copies under way, and keeps what is there of them. What is asked afterwards is refused.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -177,7 +165,7 @@ func (s *Server) allowed(from, path string, write bool) error {
 func (s *Server) goOn(ctx context.Context, e *session, r request) (rep reply, err error) {
 	switch r.Verb {
 	case verbWrite:
-		return reply{}, e.write(ctx, r.Args, r.Data)
+		return reply{}, e.write(ctx, r.Args, r.data)
 	case verbRead:
 		return e.read(ctx, r.Args)
 	case verbFinish:

@@ -190,6 +190,7 @@ func (e *session) openSource(ctx context.Context, root *os.Root, a args) (reply,
 	return reply{Answer: answer{ID: e.id, Have: have, Size: now.Size, Time: now.Time, Mode: now.Mode, Window: window}}, nil
 }
 
+// read gives a reply that is encoded already, so that what is read is copied no more than it must.
 func (e *session) read(ctx context.Context, a args) (reply, error) {
 	if a.Length < 0 || a.Length > maxData {
 		return reply{}, fmt.Errorf("%w: more than %d bytes at a time", ErrUnsupported, maxData)
@@ -202,7 +203,9 @@ func (e *session) read(ctx context.Context, a args) (reply, error) {
 	if err := e.turn(ctx, a.Offset); err != nil {
 		return reply{}, err
 	}
-	data := make([]byte, a.Length)
+	out := encode(make([]byte, 0, a.Length+headRoom), reply{Code: codeOK})
+	head := len(out)
+	data := out[head : head+int(a.Length)]
 	n, err := e.out.f.ReadAt(data, a.Offset)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return reply{}, err
@@ -211,7 +214,7 @@ func (e *session) read(ctx context.Context, a args) (reply, error) {
 		e.out.sum.Write(data[:n])
 		e.advance(n)
 	}
-	return reply{Data: data[:n]}, nil
+	return reply{data: out[:head+n]}, nil
 }
 
 // total is the sum of all that was read, if the file is still the same.

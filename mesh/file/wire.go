@@ -1,11 +1,12 @@
 package file
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"time"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"ultrasockets/mesh"
 )
@@ -13,9 +14,10 @@ import (
 // What travels; the package's doc describes it.
 
 const (
-	magic   = "ultra.file/1"
-	maxData = 1 << 20 // bytes of one write or read
-	window  = 8       // writes or reads of one copy that a server wants under way at most
+	kind     = "ultra.file/1" // of the requests, as mesh.Node.HandleKind has it
+	maxData  = 1 << 20        // bytes of one write or read
+	headRoom = 256            // more than a request or reply of data has before it, but for its text
+	window   = 8              // writes or reads of one copy that a server wants under way at most
 
 	verbStat   = "stat"
 	verbList   = "list"
@@ -32,15 +34,11 @@ const (
 	codeOK = "ok"
 )
 
-// prefix is how the encoding of every request begins: an array of four, and the text magic.
-var prefix = append([]byte{0x84, 0x60 + byte(len(magic))}, magic...)
-
 type request struct {
-	_     struct{} `cbor:",toarray"`
-	Magic string
-	Verb  string
-	Args  args
-	Data  []byte
+	_    struct{} `cbor:",toarray"`
+	Verb string
+	Args args
+	data []byte // behind it
 }
 
 type args struct {
@@ -64,7 +62,7 @@ type reply struct {
 	_      struct{} `cbor:",toarray"`
 	Code   string
 	Answer answer
-	Data   []byte
+	data   []byte // behind it
 }
 
 type answer struct {
@@ -128,13 +126,25 @@ func entryOf(st fs.FileInfo) entry {
 	return e
 }
 
-// parseRequest tells whether a request is one of this package, and reads it.
-func parseRequest(m mesh.Message) (request, bool) {
-	var r request
-	if !bytes.HasPrefix(m.Bytes(), prefix) || m.Decode(&r) != nil {
-		return r, false // the same bytes in a byte string are somebody else's
+// encode appends a request or reply to dst; its data is to follow.
+func encode(dst []byte, v any) []byte {
+	b, err := cbor.Marshal(v)
+	if err != nil {
+		panic(err) // these types can all be encoded
 	}
-	return r, true
+	return append(dst, b...)
+}
+
+// parseRequest reads a request. Its data is the message's own.
+func parseRequest(m mesh.Message) (r request, err error) {
+	r.data, err = cbor.UnmarshalFirst(m.Bytes(), &r)
+	return r, err
+}
+
+// parseReply reads a reply. Its data is the message's own.
+func parseReply(m mesh.Message) (r reply, err error) {
+	r.data, err = cbor.UnmarshalFirst(m.Bytes(), &r)
+	return r, err
 }
 
 // Errors that a caller may want to tell apart, with errors.Is.
