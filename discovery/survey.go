@@ -100,7 +100,6 @@ type Heard struct {
 	Term       uint32
 	Addrs      []netip.AddrPort // where it may be dialled, at most 8
 	Interfaces []string         // on which it was heard
-	ToGroup    bool             // it was heard answering to the group, not only to us
 }
 
 // Survey is what was found by Look.
@@ -237,7 +236,7 @@ func (l *look) read(s *socket, isGroup bool, ownPort uint16) {
 		}
 		l.mu.Unlock()
 		if msg.Response && msg.Opcode == dns.OpcodeQuery && msg.Rcode == dns.RcodeSuccess {
-			l.all.take(&msg, l.iface, isGroup)
+			l.all.take(&msg, l.iface)
 		}
 	}
 }
@@ -249,7 +248,7 @@ type heard struct {
 }
 
 // take notes what a response says of nodes.
-func (h *heard) take(msg *dns.Msg, via netInterface, toGroup bool) {
+func (h *heard) take(msg *dns.Msg, via netInterface) {
 	instances, hosts := toldIn(msg, via)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -273,7 +272,6 @@ func (h *heard) take(msg *dns.Msg, via netInterface, toGroup bool) {
 		n.Version, n.MeshHash, n.Relay = clip(keys["v"]), clip(keys["mesh"]), keys["relay"] == "1"
 		term, _ := strconv.ParseUint(keys["term"], 10, 32)
 		n.Term = uint32(term)
-		n.ToGroup = n.ToGroup || toGroup
 		for _, a := range hosts[t.host] {
 			addr := netip.AddrPortFrom(a, t.port)
 			if len(n.Addrs) < maxAddrs && !slices.Contains(n.Addrs, addr) {
