@@ -42,7 +42,7 @@ $`)
 	if !slices.IsSorted([]float64{0, *all.Min, *all.Median, *all.P99, *all.Max}) {
 		t.Error(lines[len(lines)-1])
 	}
-	b.fails(exitFailed, "", []string{"ping", "pc3", "--seed", addr, "--timeout", "300ms"}, `no node "pc3" in mesh "test-`, "waiting for it for 3", "here: a, pc2")
+	b.fails(exitFailed, "", []string{"ping", "pc3", "--seed", addr, "--timeout", "300ms"}, `no node "pc3" in mesh "test-`, "(waited ", "here: a, pc2")
 	b.fails(exitFailed, "", []string{"ping", "pc2", "--timeout", "300ms"}, "no mesh")
 }
 

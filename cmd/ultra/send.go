@@ -122,6 +122,7 @@ func content(cmd *cobra.Command, message string, in io.Reader) (any, error) {
 func (f *sendFlags) run(ctx context.Context, to string, value any, out io.Writer) error {
 	ctx, cancel := f.within(ctx)
 	defer cancel()
+	started := time.Now()
 	node, err := f.visit(ctx)
 	if err != nil {
 		return err
@@ -130,12 +131,12 @@ func (f *sendFlags) run(ctx context.Context, to string, value any, out io.Writer
 	began := time.Now()
 	names := []string{to}
 	if group, ok := strings.CutPrefix(to, mesh.ToAll); ok {
-		if names, err = waitMembers(ctx, node, group); err != nil {
+		if names, err = waitMembers(ctx, node, group, started); err != nil {
 			return err
 		}
 	}
 	if err := node.Deliver(ctx, to, value); err != nil {
-		return f.notDelivered(node, to, err, time.Since(began))
+		return f.notDelivered(node, to, err, time.Since(started))
 	}
 	if !f.json {
 		return nil
@@ -149,8 +150,7 @@ func (f *sendFlags) run(ctx context.Context, to string, value any, out io.Writer
 }
 
 // waitMembers waits until somebody is in the group; "" is all.
-func waitMembers(ctx context.Context, node *mesh.Node, group string) ([]string, error) {
-	began := time.Now()
+func waitMembers(ctx context.Context, node *mesh.Node, group string, started time.Time) ([]string, error) {
 	events, cancel := context.WithCancel(ctx)
 	defer cancel()
 	happened := node.Events(events)
@@ -165,7 +165,7 @@ func waitMembers(ctx context.Context, node *mesh.Node, group string) ([]string, 
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, errInterrupted
 	}
-	return nil, fmt.Errorf("%w; waited for %v", nobodyIn(group, node), roughly(time.Since(began)))
+	return nil, fmt.Errorf("%w (waited %v)", nobodyIn(group, node), roughly(time.Since(started)))
 }
 
 // notDelivered says why, for people.

@@ -29,11 +29,11 @@ func (f *meshFlags) visitName(ctx context.Context, name string) (*mesh.Node, err
 	}
 	within, cancel := f.within(ctx)
 	defer cancel()
+	began := time.Now()
 	node, err := f.visit(within)
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
 	if err := node.WaitFor(within, name); err != nil {
 		defer node.Close()
 		if errors.Is(ctx.Err(), context.Canceled) {
@@ -60,7 +60,7 @@ func checkName(name string) error {
 
 // notHere says that a name did not come while it was waited for.
 func notHere(node *mesh.Node, name string, waited time.Duration) error {
-	return fmt.Errorf("no node %q in mesh %q, also after waiting for it for %v; here: %s", name, node.Mesh(), roughly(waited), here(node))
+	return fmt.Errorf("no node %q in mesh %q (waited %v); here: %s", name, node.Mesh(), roughly(waited), here(node))
 }
 
 // roughly is a time without the digits that nobody reads.
