@@ -58,16 +58,21 @@ func (e *exam) node(ctx context.Context, n *Node) {
 	var asking sync.WaitGroup
 	var packets Probe
 	gossips := e.cfg.Hostname == "" // the link is all that is to be examined, and it may be one to a static star
+	asked, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if gossips {
-		asking.Go(func() { packets = e.packets(ctx, addrs) })
+		asking.Go(func() { packets = e.packets(asked, addrs) })
 	}
 	e.link(ctx, n, addrs)
+	if !n.Link.State.proven() && !n.Link.State.cut() {
+		cancel() // of a node with another secret, gossip says nothing
+	}
 	if gossips && n.Link.State.proven() {
 		n.GossipTCP = e.stream(ctx, n.Link.Addr)
 	}
 	asking.Wait()
 	if n.Link.State.proven() || n.Link.State.cut() {
-		n.GossipUDP = packets // of a node with another secret it says nothing
+		n.GossipUDP = packets
 	}
 }
 
