@@ -49,7 +49,7 @@ func newBook() *book {
 		b.undelivered[u.label] = 0
 	}
 	b.undelivered[reasonOther] = 0
-	b.whole.Log, b.whole.Reigns, b.whole.History = []Event{}, []Reign{}, []Point{}
+	b.whole = Whole{Nodes: Nodes{List: []Node{}}, Streams: Streams{List: []Stream{}}, Log: []Event{}, Reigns: []Reign{}, History: []Point{}}
 	return b
 }
 

@@ -53,6 +53,9 @@ func TestFiles(t *testing.T) {
 
 func TestAPI(t *testing.T) {
 	m, c := serveMesh(t, "a", "b")
+	if none := regexp.MustCompile(`"(list|log|reigns|history|problems|tags|groups|dropped)":null`).FindString(c.get("/api/")); none != "" {
+		t.Errorf("%s: a list is empty, not null", none)
+	}
 	all := read[Whole](c, "/api/")
 	if all.Status.Node != "a" || all.Status.Relay != "a" || !all.Status.Self || all.Status.AsRelay == nil || all.Status.Serial == 0 {
 		t.Errorf("%+v", all.Status)

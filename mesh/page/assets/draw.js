@@ -1,6 +1,6 @@
 // The two drawings: the mesh, and messages a second. Names come from others: they become text, never markup.
 
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+const reduced = matchMedia("(prefers-reduced-motion: reduce)");
 
 export function svg(kind, attributes = {}, text) {
   const e = document.createElementNS("http://www.w3.org/2000/svg", kind);
@@ -83,7 +83,11 @@ export class Mesh {
     }
     const more = nodes.length - others.length - (relay ? 1 : 0);
     this.root.setAttribute("aria-label", (relay ? `relay ${relay.name}` : "no relay") + `, ${others.length} other nodes` + (more ? `, ${more} more not drawn` : ""));
-    this.glide();
+    this.relay = relay && this.shown.get(relay.name);
+    const still = reduced.matches || this.size !== `${width} ${height}`; // nobody glides because the window has another size
+    this.size = `${width} ${height}`;
+    cancelAnimationFrame(this.frame);
+    this.glide(still ? Infinity : 0, performance.now());
   }
 
   put(n, [x, y], named, roundTrip, now) {
@@ -110,20 +114,23 @@ export class Mesh {
     one.spoke.style.display = n.relay ? "none" : "";
   }
 
-  // glide moves everybody a part of the way, until all are there.
-  glide() {
-    cancelAnimationFrame(this.frame);
+  // glide moves everybody a part of the way, as much as belongs to so many milliseconds, until all are there.
+  glide(past, now) {
+    const part = 1 - Math.exp(-past / 90);
     let moving = false;
     for (const one of this.shown.values()) {
-      const [x, y] = one.to, part = still.matches ? 1 : 0.2;
+      const [x, y] = one.to;
       one.x += (x - one.x) * part;
       one.y += (y - one.y) * part;
       if (Math.hypot(x - one.x, y - one.y) < 0.5) [one.x, one.y] = one.to;
       else moving = true;
-      one.body.setAttribute("transform", `translate(${one.x} ${one.y})`);
-      for (const [key, value] of [["x1", this.middle[0]], ["y1", this.middle[1]], ["x2", one.x], ["y2", one.y]]) one.spoke.setAttribute(key, value);
     }
-    if (moving) this.frame = requestAnimationFrame(() => this.glide());
+    const middle = this.relay ?? { x: this.middle[0], y: this.middle[1] };
+    for (const one of this.shown.values()) {
+      one.body.setAttribute("transform", `translate(${one.x} ${one.y})`);
+      for (const [key, value] of [["x1", middle.x], ["y1", middle.y], ["x2", one.x], ["y2", one.y]]) one.spoke.setAttribute(key, value);
+    }
+    if (moving) this.frame = requestAnimationFrame((later) => this.glide(Math.max(0, later - now), later));
   }
 }
 
@@ -135,7 +142,7 @@ function nice(value) {
 
 // rates draws the lines of messages a second over the last five minutes.
 export function rates(root, history, now, number) {
-  const span = 300e3, width = Math.max(root.clientWidth, 240), height = 190, left = 44, bottom = height - 22, top = 10;
+  const span = 300e3, width = Math.max(root.clientWidth, 240), height = Math.max(root.clientHeight, 190), left = 44, bottom = height - 22, top = 10;
   root.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const kinds = ["forwarded", "received", "sent"];
   const most = nice(Math.max(1, ...history.flatMap((p) => kinds.map((k) => p[k] ?? 0))));

@@ -48,6 +48,7 @@ const show = {
     }
     document.body.classList.toggle("is-relay", s.as_relay !== null);
     $("relay").textContent = s.self ? ", which has this node as its relay" : s.relay ? `, relay ${s.relay}` : ", without a relay: looking for one";
+    $("tile-relay").textContent = s.self ? "this node is the relay" : s.relay || "there is no relay";
     $("not-relay").hidden = s.as_relay !== null;
     $("not-relay").textContent = `What is dropped at the relay only the relay knows${s.relay ? `: see the page of ${s.relay}, if it serves one` : ""}.`;
     $("problems").hidden = s.problems.length === 0;
@@ -117,7 +118,7 @@ function streamRow(s) {
   bar.setAttribute("aria-valuemin", 0);
   bar.append(element("i"));
   fill(bar, s.in_flight_bytes, s.window_bytes);
-  level.append(element("small", `${as.bytes(s.in_flight_bytes)} of ${as.bytes(s.window_bytes)}`), bar);
+  level.append(element("small", as.bytes(s.in_flight_bytes) + (s.window_bytes > 0 ? ` of ${as.bytes(s.window_bytes)}` : ", none granted")), bar);
   row.append(name, element("td", whole.format(s.messages), "number"), element("td", as.bytes(s.bytes), "number"), level);
   return row;
 }
