@@ -46,7 +46,7 @@ type Progress struct {
 	Path    string // of the file under way, at the other node
 	Done    int64  // of all files; what was there before included
 	Size    int64  // of all files; -1: not known
-	Moved   int64  // what has passed through the mesh
+	Moved   int64  // what has passed through the mesh and has arrived
 	Files   int    // that are complete
 	Of      int    // files in all
 	Waiting error  // why nothing moves just now; nil: it does
@@ -57,7 +57,7 @@ type Result struct {
 	Files   int      // files that are there now, Same included
 	Same    int      // of them: were there already, with the same content
 	Bytes   int64    // size of all these files
-	Moved   int64    // bytes that passed through the mesh: less where an earlier try had brought some, more where some passed twice
+	Moved   int64    // bytes that were sent: less than Bytes where an earlier try had brought some, more where some were lost
 	Skipped []string // what was neither a file nor a folder, such as links
 	Sum     [32]byte // SHA-256 of the file, if it was one
 }
@@ -206,7 +206,6 @@ func (c *copying) tell() {
 func (c *copying) at(offset int64, moved int) {
 	c.state.Done = c.base + offset
 	c.state.Moved += int64(moved)
-	c.result.Moved += int64(moved)
 	c.state.Waiting = nil
 	c.tell()
 }
@@ -227,15 +226,15 @@ func (c *copying) whole(size int64, sum []byte, same bool) {
 // persist tries until it is done, fails for good, or nothing has moved for Patience.
 func (c *copying) persist(ctx context.Context, try func() error) error {
 	pause := retryFirst
-	moved, since := c.result.Moved, time.Now()
+	moved, since := c.state.Moved, time.Now()
 	began := since
 	for {
 		err := try()
 		if err == nil || ctx.Err() != nil || !c.passing(err, time.Since(began)) {
 			return err
 		}
-		if c.result.Moved > moved {
-			moved, since, pause = c.result.Moved, time.Now(), retryFirst
+		if c.state.Moved > moved {
+			moved, since, pause = c.state.Moved, time.Now(), retryFirst
 		}
 		left := c.opts.Patience - time.Since(since)
 		if left <= 0 {
@@ -273,7 +272,7 @@ func (c *copying) passing(err error, after time.Duration) bool {
 	case errors.Is(err, mesh.ErrOutcomeUnknown), errors.Is(err, mesh.ErrNoPeer), errors.Is(err, mesh.ErrExpired), errors.Is(err, errGone), errors.Is(err, ErrBusy):
 		return true
 	case errors.Is(err, mesh.ErrNoHandler):
-		return c.result.Moved > 0 || after < handlerLate
+		return c.state.Moved > 0 || after < handlerLate
 	}
 	return false
 }

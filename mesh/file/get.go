@@ -317,6 +317,7 @@ func (c *copying) fetch(ctx context.Context, begun answer, t target, offset int6
 			return err
 		}
 		under.landed()
+		c.result.Moved += int64(p.length)
 		c.at(p.offset+int64(p.length), p.length)
 	}
 }

@@ -231,6 +231,7 @@ func (c *copying) stream(ctx context.Context, begun reply, r io.Reader, sum hash
 			}
 			sum.Write(data[:n])
 			under.add(a, offset, n)
+			c.result.Moved += int64(n)
 			offset += int64(n)
 		}
 		if len(under.pieces) == 0 {
@@ -250,7 +251,7 @@ func (c *copying) putStream(ctx context.Context, r io.Reader, path string) error
 	if err := checkPathOn(path, false); err != nil {
 		return err
 	}
-	c.state = Progress{Path: path, Size: -1, Of: 1}
+	c.state.Path, c.state.Size, c.state.Of = path, -1, 1
 	var begun reply
 	err := c.persist(ctx, func() (err error) {
 		begun, err = c.call(ctx, verbPut, args{Path: path, Token: c.token, Force: c.opts.Force, Once: true})
