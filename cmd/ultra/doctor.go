@@ -31,6 +31,21 @@ Say what the nodes are told: --mesh, --bind, --secret-file. With --hostname only
 examination is a visit: nobody lists it, it takes no part in gossip, and whoever is in the mesh does not notice it. It makes no
 difference whether a node runs on this machine; if all of them do, and others are not expected, say --bind 127.0.0.1.
 
+The codes, one before each sentence:
+
+  no-interface, no-lan, bind            this machine has no network, no local one, or not that address
+  no-multicast, multicast-route         an interface, or the routes, do not take multicast
+  mdns-port, mdns-send, mdns-deaf       UDP port 5353 is held, or blocked going out, or coming in
+  overlap, route                        a VPN or containers take the LAN's addresses, or packets the wrong way
+  isolation, unreachable, tcp, udp      what passes to a node: nothing, nothing, only UDP, only TCP
+  secret, mesh-name, version            the nodes were told different things, or are of different releases
+  stranger, silent, not-admitted        something else answers; nothing does; the mesh's own rule refused
+  gossip, no-relay, two-relays          links work and gossip does not; nobody relays; the mesh is in parts
+  loopback-node                         a node of this machine was bound to loopback
+  seed                                  a seed or hostname has no address
+  nobody                                no node answers, and nothing here explains it
+  clock, unfinished                     the time of day jumps; the examination needs more time
+
 With --json: {"findings":[{"code","sentence","mend"}],"facts":{…}}; the codes and the facts are those of the package
 ultrasockets/mesh/doctor. --timeout bounds the examination; it takes about two seconds when all is well.`
 
@@ -87,7 +102,7 @@ func (f *meshFlags) examine(ctx context.Context) (*doctor.Report, error) {
 		return nil, usageError{fmt.Errorf("--timeout is %v; an examination needs at least %v", f.timeout, doctor.MinWithin)}
 	}
 	report, err := doctor.Examine(ctx, doctor.Config{
-		Mesh: cfg.Mesh, Bind: cfg.Bind, Seeds: cfg.Seeds, Hostname: f.hostname, Secret: cfg.Secret, NoMDNS: cfg.NoMDNS, Within: f.timeout,
+		Mesh: cfg.Mesh, Bind: cfg.Bind, Seeds: cfg.Seeds, Hostname: f.hostname, Secret: cfg.Secret, NoMDNS: cfg.NoMDNS, Within: f.timeout, Logger: cfg.Logger,
 	})
 	if errors.Is(err, context.Canceled) {
 		return nil, errInterrupted

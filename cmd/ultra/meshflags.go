@@ -176,7 +176,7 @@ func (f *meshFlags) explain(err error) error {
 		if texts := f.notices.all(); len(texts) > 0 && len(f.seeds) == 0 {
 			why = " (" + strings.Join(texts, "; ") + ")"
 		}
-		return fmt.Errorf("no mesh %q found within %v%s; start a node with \"ultra join --name a\", or give the address of one with --seed or --hostname", f.meshName(), f.timeout, why)
+		return fmt.Errorf("no mesh %q found within %v%s; start a node with \"ultra join --name a\", or give the address of one with --seed or --hostname; \"ultra doctor\" finds out why", f.meshName(), f.timeout, why)
 	}
 	return classify(err)
 }

@@ -49,6 +49,10 @@ func (e *exam) node(ctx context.Context, n *Node) {
 	if len(addrs) == 0 {
 		return
 	}
+	defer func() {
+		e.cfg.Logger.Debug("examined", "addr", n.Link.Addr, "source", n.Source, "relay", n.Link.Relay, "link", string(n.Link.State),
+			"udp", string(n.GossipUDP.State), "tcp", string(n.GossipTCP.State), "err", n.Link.Error)
+	}()
 	via, err := e.way(addrs[0])
 	n.Route = Route{Interface: via, Error: text(err)}
 	if !n.Ours {
@@ -83,7 +87,7 @@ func (e *exam) link(whole context.Context, n *Node, addrs []netip.AddrPort) {
 	began := time.Now()
 	connected := false
 	l, err := relay.Dial(ctx, addrs[0].String(), relay.DialConfig{
-		Hello: e.newHello(), Secret: e.cfg.Secret,
+		Hello: e.newHello(), Secret: e.cfg.Secret, Logger: e.cfg.Logger,
 		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			conn, err := e.connect(ctx, addrs)
 			if err == nil {

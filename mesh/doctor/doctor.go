@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -55,6 +56,8 @@ type Config struct {
 	// Within bounds the whole examination; 0: DefaultWithin; at least MinWithin. When all is well it takes about two
 	// seconds, most of it listening; nodes that do not answer cost more.
 	Within time.Duration
+	// Logger gets how each node was found, at debug level; nil discards.
+	Logger *slog.Logger
 
 	listen time.Duration // how long to listen to mDNS; 0: listenTime. For tests.
 }
@@ -124,6 +127,9 @@ func newExam(cfg Config) (*exam, error) {
 	c.Hostname = strings.TrimPrefix(c.Hostname, "tcp://")
 	if c.Mesh == "" && c.Hostname == "" {
 		c.Mesh = mesh.DefaultMesh
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Within = cmp.Or(c.Within, DefaultWithin)
 	if c.Mesh != "" {
