@@ -102,7 +102,8 @@ func (f *meshFlags) examine(ctx context.Context) (*doctor.Report, error) {
 		return nil, usageError{fmt.Errorf("--timeout is %v; an examination needs at least %v", f.timeout, doctor.MinWithin)}
 	}
 	report, err := doctor.Examine(ctx, doctor.Config{
-		Mesh: cfg.Mesh, Bind: cfg.Bind, Seeds: cfg.Seeds, Hostname: f.hostname, Secret: cfg.Secret, NoMDNS: cfg.NoMDNS, Within: f.timeout, Logger: cfg.Logger,
+		Mesh: cfg.Mesh, Bind: cfg.Bind, Seeds: cfg.Seeds, Hostname: f.hostname, Secret: cfg.Secret, NoMDNS: cfg.NoMDNS,
+		Within: f.timeout, Logger: cfg.Logger,
 	})
 	if errors.Is(err, context.Canceled) {
 		return nil, errInterrupted

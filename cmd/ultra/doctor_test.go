@@ -42,7 +42,8 @@ func TestDoctorFinds(t *testing.T) {
 	}
 	stdout, stderr, code = b.run("", "doctor", "--json", "--hostname", addr, "--mesh", "lab")
 	var report doctor.Report
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != exitFailed || stderr != "" || len(report.Findings) != 1 || report.Findings[0].Code != doctor.CodeMeshName {
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != exitFailed || stderr != "" || len(report.Findings) != 1 ||
+		report.Findings[0].Code != doctor.CodeMeshName {
 		t.Errorf("%v %d %q %q", err, code, stdout, stderr)
 	}
 	// Nobody is there, and nobody was to be asked by multicast.

@@ -61,7 +61,8 @@ func (l *lan) filter(host int, rules ...string) {
 		l.t.Skip("there is no nft here to block packets with")
 	}
 	out, err := exec.Command("ip", "netns", "exec", l.hosts[host], "nft",
-		"add table inet t; add chain inet t input { type filter hook input priority 0; }; add chain inet t output { type filter hook output priority 0; }").CombinedOutput()
+		"add table inet t; add chain inet t input { type filter hook input priority 0; }; "+
+			"add chain inet t output { type filter hook output priority 0; }").CombinedOutput()
 	if err != nil {
 		l.t.Skipf("the packet filter does not work here: %v: %s", err, out)
 	}

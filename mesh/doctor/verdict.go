@@ -56,11 +56,13 @@ func diagnose(f *Facts) []Finding {
 		v.company()
 	}
 	if j := f.Clock.JumpMS; j > maxJump || j < -maxJump {
-		v.add(CodeClock, fmt.Sprintf("The time of day jumped by %d ms during the examination; where the system has no better clock, nodes take that for sleep and drop their links.", j),
+		v.add(CodeClock, fmt.Sprintf("The time of day jumped by %d ms during the examination; where the system has no better clock, "+
+			"nodes take that for sleep and drop their links.", j),
 			"Let one program alone set the clock (timedatectl shows which), or mend the virtual machine's clock.")
 	}
 	if f.Unfinished > 0 {
-		v.add(CodeUnfinished, fmt.Sprintf("Time ran out before %d of the nodes had answered.", f.Unfinished), "Give the examination more with --timeout.")
+		v.add(CodeUnfinished, fmt.Sprintf("Time ran out before %d of the nodes had answered.", f.Unfinished),
+			"Give the examination more with --timeout.")
 	}
 	return v.found
 }
@@ -152,8 +154,8 @@ func (v *verdicts) overlap() {
 		}
 		for _, lan := range lans {
 			if lan.Name != i.Name && subnetsOverlap(lan.Addrs, i.Addrs) {
-				v.add(CodeOverlap, fmt.Sprintf("%s, which is %s, uses addresses of the local network on %s (%s and %s), so packets to some nodes go the wrong way.",
-					i.Name, kindText(i.Kind), lan.Name, few(i.Addrs), few(lan.Addrs)),
+				v.add(CodeOverlap, fmt.Sprintf("%s, which is %s, uses addresses of the local network on %s (%s and %s), "+
+					"so packets to some nodes go the wrong way.", i.Name, kindText(i.Kind), lan.Name, few(i.Addrs), few(lan.Addrs)),
 					fmt.Sprintf("Give %s another subnet (Docker: default-address-pools in daemon.json; a VPN: its routes), or take it down.", i.Name))
 				return
 			}
@@ -216,7 +218,8 @@ func (v *verdicts) multicast() {
 	v.tellMulticast(flagless, mute, port, deaf)
 	if r := v.facts.Multicast; r.Error != "" && len(v.carries()) > 0 && len(mute) == 0 && len(flagless) == 0 {
 		name := v.carries()[0].Name
-		v.add(CodeMulticastRoute, fmt.Sprintf("No route leads to multicast groups (%s): nodes name the interface they send on and mostly do without, but other programs, and some systems, do not.", r.Error),
+		v.add(CodeMulticastRoute, fmt.Sprintf("No route leads to multicast groups (%s): nodes name the interface they send on and mostly do "+
+			"without, but other programs, and some systems, do not.", r.Error),
 			fmt.Sprintf("Give it one: \"ip route add 224.0.0.0/4 dev %s\", or a default route.", name))
 	}
 }
@@ -248,11 +251,13 @@ func (v *verdicts) tellMulticast(flagless, mute, port, deaf []string) {
 func (v *verdicts) addresses() {
 	for _, s := range v.facts.Seeds {
 		if len(s.Addrs) == 0 {
-			v.add(CodeSeed, fmt.Sprintf("The seed %s has no address (%s).", s.Seed, s.Error), "Correct it, give an IP address, or mend the name service.")
+			v.add(CodeSeed, fmt.Sprintf("The seed %s has no address (%s).", s.Seed, s.Error),
+				"Correct it, give an IP address, or mend the name service.")
 		}
 	}
 	if n := v.facts.Nodes; v.facts.Hostname != "" && len(n) > 0 && len(n[0].Addrs) == 0 {
-		v.add(CodeSeed, fmt.Sprintf("%s has no address (%s).", v.facts.Hostname, n[0].Link.Error), "Correct it, give an IP address, or mend the name service.")
+		v.add(CodeSeed, fmt.Sprintf("%s has no address (%s).", v.facts.Hostname, n[0].Link.Error),
+			"Correct it, give an IP address, or mend the name service.")
 	}
 }
 

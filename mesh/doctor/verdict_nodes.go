@@ -46,13 +46,15 @@ var complaints = [...]complaint{
 	otherMesh:     {CodeMeshName, "Another mesh is what %s belongs to.", "Give all nodes the same --mesh."},
 	stranger:      {CodeStranger, "Something that is not UltraSockets answers at %s.", "Correct the address, or stop that program."},
 	notAdmitted:   {CodeNotAdmitted, "A visitor is not admitted by %s.", "Ask who runs that mesh to admit it."},
-	silent:        {CodeSilent, "A connection is taken and then not answered by %s.", "See whether that program is UltraSockets at all; if it is, it is stopped, overloaded, or stuck: start it anew."},
+	silent: {CodeSilent, "A connection is taken and then not answered by %s.",
+		"See whether that program is UltraSockets at all; if it is, it is stopped, overloaded, or stuck: start it anew."},
 	wrongWay: {CodeRoute, "Packets take the wrong way to %s.",
 		"Let the VPN or the routes of this machine leave the local network alone (\"ip route get ADDRESS\" shows the way)."},
 	noWay: {CodeRoute, "This machine knows no way to %s.", "Mend its routes (\"ip route get ADDRESS\" shows the way)."},
 	noTCP: {CodeTCP, "UDP passes but TCP does not to %s.", "Let TCP to that port in through the firewall there, and out through the one here."},
 	isolated: {CodeIsolation, "Multicast DNS is heard from, but neither TCP nor UDP passes to %s.",
-		"Turn off the access point's client isolation (guest networks have it), or let that port, TCP and UDP, in through the firewall there."},
+		"Turn off the access point's client isolation (guest networks have it), or let that port, TCP and UDP, in through the " +
+			"firewall there."},
 	unreachable: {CodeUnreachable, "No connection comes about with %s.",
 		"See that it runs and that the address is right, and let that port, TCP and UDP, in through the firewall there."},
 	noUDP: {CodeUDP, "TCP passes but UDP does not to %s.",
@@ -307,6 +309,7 @@ func (v *verdicts) mendNobody(onlyHere bool) string {
 	case v.facts.NoMDNS:
 		return "Give the address of a node with --seed, or use multicast DNS."
 	}
-	return "Start one there (\"ultra join --name a\") and run \"ultra doctor\" there too; if both are well, the network between drops multicast " +
-		"(client isolation, another subnet, a VPN): give the address of one to the other with --seed. If all nodes are to be on this machine, say --bind 127.0.0.1."
+	return "Start one there (\"ultra join --name a\") and run \"ultra doctor\" there too; if both are well, the network between drops " +
+		"multicast (client isolation, another subnet, a VPN): give the address of one to the other with --seed. If all nodes are to be " +
+		"on this machine, say --bind 127.0.0.1."
 }
