@@ -32,7 +32,7 @@ type inbound struct {
 	handed   int      // … so many of them are wholly the application's …
 	reported int      // … and so many are known to the intake to be
 
-	short atomic.Bool // the inbox is full and somebody waits for room: what is taken is reported at once; set under mu
+	short atomic.Bool // somebody waits for what is taken, or for room: it is reported at once; set under mu
 
 	mu      sync.Mutex
 	in      *intake
@@ -96,7 +96,7 @@ func (b *inbound) end() (requests []request, replies []reply) {
 // answer writes the answers that are due. The caller holds mu.
 func (b *inbound) answer(all bool) {
 	b.answers = b.in.answers(b.clock(), b.answers[:0], all || b.eager)
-	b.short.Store(b.in.free() <= 0 && (len(b.in.starved) > 0 || b.freed != nil))
+	b.note()
 	if len(b.answers) > 0 && b.current != nil {
 		b.current.Write(b.answers, true) // what does not fit is lost, and asked for again by the sender's probe
 	}
@@ -121,6 +121,9 @@ func (b *inbound) tick(now time.Duration) {
 	}
 }
 
+// note notes whether somebody waits for what is taken. The caller holds mu.
+func (b *inbound) note() { b.short.Store(b.in.awaited() || b.freed != nil && b.in.free() <= 0) }
+
 // took tells senders, and who waits for room, that messages were taken. The caller holds mu.
 func (b *inbound) took() {
 	if len(b.in.urgent) > 0 || len(b.in.starved) > 0 || b.in.ackAt == noDeadline && len(b.in.late) > 0 {
@@ -130,7 +133,7 @@ func (b *inbound) took() {
 		close(b.freed)
 		b.freed = nil
 	}
-	b.short.Store(b.in.free() <= 0 && (len(b.in.starved) > 0 || b.freed != nil))
+	b.note()
 }
 
 // report tells the intake at once what was handed out.
@@ -197,7 +200,7 @@ func (b *inbound) next(m *Message) (arrived <-chan struct{}, err error) {
 		return nil, nil
 	}
 	b.handed++
-	if p.soon || b.handed == len(b.lent) || b.short.Load() {
+	if p.own != nil || b.handed == len(b.lent) || b.short.Load() {
 		b.mu.Lock()
 		b.reportTaken()
 		b.took()

@@ -65,6 +65,7 @@ type intake struct {
 	promised int       // what they may cost in the inbox: windows, and messageCost for each message of them
 	active   int       // receivers with a share
 	overrun  *receiver // the one whose message is granted to its end although it is larger than what is free
+	wanted   int       // receivers whose sender wants to hear at once what is taken
 	starved  []*receiver
 	urgent   []*receiver   // have answers that are due at once
 	late     []*receiver   // have an acknowledgement that may wait
@@ -109,7 +110,9 @@ func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.
 	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
 	// A whole reply passes the inbox by: it never waits for room, lest who waits for it makes none.
 	reply := f.Flags()&(codec.FlagReply|codec.FlagMore) == codec.FlagReply && len(r.half) == 0
+	wanted := r.isWanted
 	take, missed := r.check(now, f, reply || in.hasRoom(r))
+	in.countWanted(wanted, r)
 	if missed > 0 {
 		in.stats.gaps++
 		in.gaps = append(in.gaps, gapEvent{r.from, missed})
@@ -134,6 +137,16 @@ func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.
 		in.stats.refused++
 		in.dropHalf(r)
 		r.refusal, r.refusedSeq, r.refusing = reason, seq, reason
+	}
+}
+
+// countWanted keeps count of the senders that want to hear at once what is taken, when that of r may have changed.
+func (in *intake) countWanted(before bool, r *receiver) {
+	switch {
+	case r.isWanted && !before:
+		in.wanted++
+	case before && !r.isWanted:
+		in.wanted--
 	}
 }
 
@@ -219,8 +232,7 @@ func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, 
 func (in *intake) complete(r *receiver, flags codec.Flags, p parcel, wall time.Time) {
 	in.setWindow(r, r.window, max(0, r.messages-1))
 	r.expected++
-	p.soon = flags&codec.FlagAckNow != 0
-	p.r, p.n, p.next.Time = r, r.complete(r.expected, p.soon), wall
+	p.r, p.n, p.next.Time = r, r.complete(r.expected), wall
 	in.used += p.cost
 	in.stats.messages += uint64(p.left)
 	in.dispatch(p, flags)
@@ -334,8 +346,11 @@ func (in *intake) local(wall time.Time, to string, data []byte, own *receipt) bo
 	in.used += cost
 	if own != nil {
 		own.arrive()
+		if !own.untilTaken {
+			own = nil
+		}
 	}
-	in.put(parcel{next: Message{From: in.me, To: to, Time: wall, data: data}, left: 1, cost: cost, soon: own != nil, own: own})
+	in.put(parcel{next: Message{From: in.me, To: to, Time: wall, data: data}, left: 1, cost: cost, own: own})
 	return true
 }
 
@@ -378,7 +393,9 @@ func (in *intake) took(p *parcel) {
 	if p.r == nil {
 		return
 	}
+	wanted := p.r.isWanted
 	now, soon := p.r.take(p.n)
+	in.countWanted(wanted, p.r)
 	p.r.ackNow = p.r.ackNow || now
 	p.r.ackDue = p.r.ackDue || soon
 	if now || soon {
@@ -417,7 +434,6 @@ func (in *intake) lend(list []parcel) []parcel {
 	for in.inbox.ready() > 0 && len(list) < lendMost && cost <= in.limit/8 {
 		p := in.inbox.pop()
 		cost += p.cost
-		p.soon = p.soon || p.r != nil && p.r.owed > 0
 		list = append(list, p)
 	}
 	in.lent += len(list)
@@ -558,6 +574,9 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	in.setWindow(r, window, messages)
 	return r.appendAck(dst, in.me)
 }
+
+// awaited tells whether somebody waits for what the application takes: it is to be reported at once.
+func (in *intake) awaited() bool { return in.wanted > 0 || in.free() <= 0 && len(in.starved) > 0 }
 
 // starve notes that r's sender cannot go on until there is more room.
 func (in *intake) starve(r *receiver) {

@@ -49,6 +49,7 @@ type outbound struct {
 	dueMu sync.Mutex
 	due   map[*outStream]struct{} // those with a deadline: they take part in ticks
 
+	receipts receipts
 	failures failures // given up since the last Flush
 }
 

@@ -20,7 +20,6 @@ type parcel struct {
 	r    *receiver // nil: from this node itself, or best effort
 	n    uint64    // its number at r
 	cost int
-	soon bool     // its sender may wait to hear that it was taken
 	own  *receipt // of a node's message to itself; nil: nobody waits
 }
 

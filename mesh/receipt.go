@@ -5,20 +5,44 @@ import "sync"
 // receipt tells one caller the outcome of one message on one stream. Safe for concurrent use.
 type receipt struct {
 	untilTaken bool
-	done       chan struct{} // closed with the outcome, unless the caller has gone before
+	done       chan struct{} // gets a value with the outcome, unless the caller has gone before
 
 	// owned by the stream
 	next *receipt // of the same entry
 	at   int32    // which of its messages this is about
 
-	mu   sync.Mutex
-	over bool  // finished or abandoned
-	err  error // valid once done is closed
+	mu    sync.Mutex
+	state receiptState
+	err   error // valid once done has told
 }
 
+type receiptState uint8
+
+const (
+	receiptOpen receiptState = iota
+	receiptFinished
+	receiptAbandoned
+)
+
 func newReceipt(untilTaken bool) *receipt {
-	return &receipt{untilTaken: untilTaken, done: make(chan struct{})}
+	return &receipt{untilTaken: untilTaken, done: make(chan struct{}, 1)}
 }
+
+// receipts are those of a node that were finished, and of which nobody knows any more. Each node has its own: a channel of
+// one test's virtual time is of no use in another's. Safe for concurrent use.
+type receipts struct{ pool sync.Pool }
+
+func (p *receipts) get(untilTaken bool) *receipt {
+	r, _ := p.pool.Get().(*receipt)
+	if r == nil {
+		return newReceipt(untilTaken)
+	}
+	r.untilTaken, r.next, r.at, r.state, r.err = untilTaken, nil, 0, receiptOpen, nil
+	return r
+}
+
+// put is for the caller that was told the outcome.
+func (p *receipts) put(r *receipt) { p.pool.Put(r) }
 
 // arrive tells that the receiver's inbox has the message.
 func (r *receipt) arrive() {
@@ -27,30 +51,24 @@ func (r *receipt) arrive() {
 	}
 }
 
-// finish tells the outcome; the first one counts. False: the caller has gone.
+// finish tells the outcome; the first one counts, and nobody but the caller may use the receipt after. False: the caller has gone.
 func (r *receipt) finish(err error) (told bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.over {
-		r.over, r.err = true, err
-		close(r.done)
-		return true
+	if r.state == receiptOpen {
+		r.state, r.err = receiptFinished, err
+		r.done <- struct{}{}
 	}
-	select {
-	case <-r.done:
-		return true
-	default:
-		return false
-	}
+	return r.state == receiptFinished
 }
 
 // abandon tells that the caller waits no more: the message counts like any other from now on. False: it is finished.
 func (r *receipt) abandon() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over {
+	if r.state != receiptOpen {
 		return false
 	}
-	r.over = true
+	r.state = receiptAbandoned
 	return true
 }

@@ -49,15 +49,15 @@ type receiver struct {
 	lastGroup    string // as of the last message to a group: saves an allocation
 	waiting      fifo[waitingMessage]
 	firstWaiting uint64 // number of waiting[0] since the receiver exists
-	owed         int    // of waiting: taken before an older one, and somebody waits to hear it
 	taken        uint32
+	wanted       uint32 // the sender wants to hear at once when all before this number are taken …
+	isWanted     bool   // … as long as this is true
 }
 
 // waitingMessage is a complete message that the application has not taken, or has taken before an older one.
 type waitingMessage struct {
-	end    uint32 // all frames before this number are taken with it
-	ackNow bool
-	taken  bool
+	end   uint32 // all frames before this number are taken with it
+	taken bool
 }
 
 // check decides by stream and number whether the receiver takes a frame, and notes the answer that is due if not.
@@ -77,6 +77,7 @@ func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, 
 	case seq == r.expected:
 	case codec.Less(seq, r.expected):
 		r.ackNow, r.resetSent = true, false
+		r.want(seq)
 		return false, 0
 	case !first:
 		r.askReset(stream, true)
@@ -97,7 +98,7 @@ func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, 
 func (r *receiver) begin(stream, seq uint32) {
 	r.known, r.stream, r.expected, r.taken = true, stream, seq, seq
 	r.firstWaiting += uint64(r.waiting.len())
-	r.waiting, r.owed = fifo[waitingMessage]{}, 0
+	r.waiting, r.isWanted = fifo[waitingMessage]{}, false
 	r.resetDue, r.resetSent, r.refusal, r.refusing, r.turnedAway = false, false, 0, 0, false
 }
 
@@ -122,35 +123,38 @@ func (r *receiver) ackSoon(flags codec.Flags) {
 	r.ackNow = r.ackNow || flags&codec.FlagAckNow != 0
 }
 
-// complete notes that a whole message goes to the inbox, and gives its number.
-func (r *receiver) complete(end uint32, ackNow bool) uint64 {
-	r.waiting.push(waitingMessage{end: end, ackNow: ackNow})
+// want notes that the sender has repeated a frame: it may do so to hear when its message is taken.
+func (r *receiver) want(seq uint32) {
+	if codec.Less(seq, r.taken) {
+		return // the Ack that answers says so
+	}
+	if !r.isWanted || codec.Less(r.wanted, seq+1) {
+		r.isWanted, r.wanted = true, seq+1
+	}
+}
+
+// complete notes that a parcel goes to the inbox, and gives its number.
+func (r *receiver) complete(end uint32) uint64 {
+	r.waiting.push(waitingMessage{end: end})
 	return r.firstWaiting + uint64(r.waiting.len()) - 1
 }
 
-// take notes that the application took message n, and tells whether an answer should say so at once, or soon.
+// take notes that the application took parcel n, and tells whether an answer should say so at once, or soon.
 func (r *receiver) take(n uint64) (now, soon bool) {
 	if n < r.firstWaiting {
 		return false, false // of a stream that was replaced
 	}
-	w := r.waiting.at(int(n - r.firstWaiting))
-	w.taken = true
-	if w.ackNow {
-		r.owed++
-	}
+	r.waiting.at(int(n - r.firstWaiting)).taken = true
 	for r.waiting.len() > 0 && r.waiting.at(0).taken {
-		w := r.waiting.pop()
+		r.taken = r.waiting.pop().end
 		r.firstWaiting++
-		r.taken = w.end
-		if w.ackNow {
-			now = true
-			r.owed--
-		}
 		soon = true
 	}
 	if soon && r.waiting.len() == 0 {
 		r.taken = r.expected // also past a message that is only half here: none ends before
 	}
+	now = soon && r.isWanted
+	r.isWanted = r.isWanted && codec.Less(r.taken, r.wanted)
 	return now, soon
 }
 

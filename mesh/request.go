@@ -123,7 +123,7 @@ func (q *requests) begin(ctx context.Context, to string, value any) (_ *Answer, 
 	if len(data) > n.set.MaxMessage {
 		return nil, fmt.Errorf("%w (%d bytes, MaxMessage is %d)", ErrTooLarge, len(data), n.set.MaxMessage)
 	}
-	d := draft{body: data, kept: true, flags: codec.FlagRequest, ackNow: true}
+	d := draft{body: data, kept: true, flags: codec.FlagRequest}
 	if to == n.set.Name {
 		r := request{Message: Message{From: to, To: to, data: data[8:]}}
 		copy(r.id[:], data)
@@ -235,7 +235,7 @@ func (q *requests) handle(r request) {
 		return
 	}
 	// A requester that takes nothing must not keep handlers from others: its reply is dropped when no more can be queued.
-	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply, ackNow: true}); err != nil {
+	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply}); err != nil {
 		n.set.log.Warn("reply dropped", "peer", r.From, "err", err)
 	}
 }

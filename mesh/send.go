@@ -46,7 +46,12 @@ func applied(opts []SendOption) (o sendOptions) {
 // the error then wraps ctx's.
 // Other errors: ErrBadName, ErrValue, ErrTooLarge, ErrNoCommonTransform, ErrClosed.
 func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOption) error {
-	_, err := n.send(ctx, to, value, optionsOf(opts), false)
+	o := optionsOf(opts)
+	if group, isGroup := groupOf(to); isGroup || o.bestEffort {
+		_, err := n.sendWhole(ctx, to, group, isGroup, value, o, false)
+		return wrapSend("send to", to, err)
+	}
+	_, err := n.sendValue(ctx, to, value, o, false)
 	return wrapSend("send to", to, err)
 }
 
@@ -59,31 +64,46 @@ func (n *Node) Deliver(ctx context.Context, to string, value any, opts ...SendOp
 	if o.bestEffort {
 		return wrapSend("deliver to", to, fmt.Errorf("%w: a best-effort message has no receipt; use Send", ErrBadConfig))
 	}
-	waits, err := n.send(ctx, to, value, o, true)
+	if group, isGroup := groupOf(to); isGroup {
+		return wrapSend("deliver to", to, n.deliverAll(ctx, to, group, value, o))
+	}
+	r, err := n.sendValue(ctx, to, value, o, true)
+	if err == nil {
+		err = n.awaitReceipt(ctx, to, r)
+	}
+	return wrapSend("deliver to", to, err)
+}
+
+// deliverAll is Deliver to a group.
+func (n *Node) deliverAll(ctx context.Context, to, group string, value any, o sendOptions) error {
+	waits, err := n.sendWhole(ctx, to, group, true, value, o, true)
 	if err != nil {
-		return wrapSend("deliver to", to, err)
+		return err
 	}
 	var errs []error
 	for _, w := range waits {
-		select {
-		case <-w.receipt.done:
-			if w.receipt.err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", w.name, w.receipt.err))
-			}
-		case <-ctx.Done():
-			if err := n.out.whyNot(ctx, w.name); w.receipt.abandon() {
-				errs = append(errs, fmt.Errorf("%s: %w", w.name, err))
-			} else if w.receipt.err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", w.name, w.receipt.err))
-			}
-		case <-n.done:
-			errs = append(errs, fmt.Errorf("%s: %w", w.name, n.Err()))
+		if err := n.awaitReceipt(ctx, w.name, w.receipt); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", w.name, err))
 		}
 	}
-	if len(errs) == 1 {
-		return wrapSend("deliver to", to, errors.Unwrap(errs[0]))
+	return errors.Join(errs...)
+}
+
+// awaitReceipt waits for the outcome of one message.
+func (n *Node) awaitReceipt(ctx context.Context, to string, r *receipt) error {
+	select {
+	case <-r.done:
+		err := r.err
+		n.out.receipts.put(r)
+		return err
+	case <-ctx.Done():
+		if err := n.out.whyNot(ctx, to); r.abandon() {
+			return err
+		}
+		return r.err
+	case <-n.done:
+		return n.Err()
 	}
-	return wrapSend("deliver to", to, errors.Join(errs...))
 }
 
 // Flush waits until everything sent so far is acknowledged by its receivers' inboxes, or given up: what was since the last
@@ -110,29 +130,21 @@ type receiptOf struct {
 	receipt *receipt
 }
 
-// send is Send and Deliver. Step 1 of a message's way.
-func (n *Node) send(ctx context.Context, to string, value any, o sendOptions, deliver bool) ([]receiptOf, error) {
-	group, isGroup := groupOf(to)
-	if isGroup || o.bestEffort {
-		return n.sendWhole(ctx, to, group, isGroup, value, o, deliver)
-	}
+// sendValue is Send and Deliver to one name. Step 1 of a message's way.
+func (n *Node) sendValue(ctx context.Context, to string, value any, o sendOptions, deliver bool) (*receipt, error) {
 	var d draft
 	if b, ok := value.([]byte); ok {
 		d.body, d.isRaw = b, true // copied once, to where it waits
-	} else {
-		scratch := encodings.Get().(*[]byte)
-		defer putEncoding(scratch)
-		var err error
-		if d.body, err = codec.AppendValue((*scratch)[:0], value); err != nil {
-			return nil, err
-		}
-		*scratch = d.body
+		return n.sendTo(ctx, to, &d, o, deliver)
 	}
-	r, err := n.sendTo(ctx, to, &d, o, deliver)
-	if r == nil || err != nil {
+	scratch := encodings.Get().(*[]byte)
+	defer putEncoding(scratch)
+	var err error
+	if d.body, err = codec.AppendValue((*scratch)[:0], value); err != nil {
 		return nil, err
 	}
-	return []receiptOf{{to, r}}, nil
+	*scratch = d.body
+	return n.sendTo(ctx, to, &d, o, deliver)
 }
 
 // encodings are buffers for values on their way into a queue.
@@ -193,7 +205,7 @@ func (n *Node) sendTo(ctx context.Context, to string, d *draft, o sendOptions, d
 	}
 	if deliver {
 		d.ackNow = true
-		d.receipt = newReceipt(o.untilTaken)
+		d.receipt = n.out.receipts.get(o.untilTaken)
 	}
 	if to == n.set.Name {
 		return d.receipt, n.in.local(ctx, to, d.appendTo(make([]byte, 0, d.size())), d.receipt)

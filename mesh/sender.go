@@ -81,8 +81,9 @@ type sender struct {
 	absent    bool // the relay does not know the name; only probes
 	paused    bool // linked but paused: retention stands still
 
-	taken []takenWait // acknowledged, and somebody waits until the application took them
-	given []givenUp   // given up since the owner last asked
+	taken  []takenWait // acknowledged, and somebody waits until the application took them
+	askDue bool        // the receiver is to be told so
+	given  []givenUp   // given up since the owner last asked
 
 	stats senderStats
 }
@@ -197,7 +198,11 @@ func (s *sender) armProbe(now time.Duration) {
 // hasWork tells whether transmit may have something to send.
 func (s *sender) hasWork() bool {
 	switch {
-	case s.absent || s.next.n == s.tailN():
+	case s.absent:
+		return false
+	case s.askDue && len(s.taken) > 0:
+		return true
+	case s.next.n == s.tailN():
 		return false
 	case s.next.seq == s.ack.seq: // the first frame of a window
 		return true
@@ -215,6 +220,9 @@ func (s *sender) hasWork() bool {
 func (s *sender) transmit(now time.Duration, w *relay.Writing, limit int, pack packFunc) {
 	if s.absent || now < s.holdUntil {
 		return
+	}
+	if s.askDue && len(s.taken) > 0 {
+		s.ask(w)
 	}
 	for w.Len() < limit && s.next.n < s.tailN() {
 		if fresh := s.next.seq == s.cut; fresh && !s.cutFrame() || !fresh && !s.fits(s.frameCost(s.next)) {
@@ -260,18 +268,19 @@ func (s *sender) tick(now time.Duration, linked bool, w *relay.Writing, pack pac
 	case !linked:
 		s.armProbe(now)
 	case s.queue.len() == 0:
-		s.ask(now, w)
+		s.probeWait = min(2*s.probeWait, probeMax)
+		s.armProbe(now)
+		s.ask(w)
 	default:
 		s.probe(now, w, pack)
 	}
 }
 
-// ask repeats the number of a frame that is acknowledged: the Ack that answers it says what was taken. The one that said so before may
-// be lost with a link.
-func (s *sender) ask(now time.Duration, w *relay.Writing) {
-	s.probeWait = min(2*s.probeWait, probeMax)
-	s.armProbe(now)
-	f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagAckNow, To: s.to, From: s.from, Stream: s.id, Seq: s.taken[0].end - 1}
+// ask repeats the number of a frame that is acknowledged: the Ack that answers it says what was taken, and another one what is
+// taken then. Either may be lost with a link.
+func (s *sender) ask(w *relay.Writing) {
+	s.askDue = false
+	f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagAckNow, To: s.to, From: s.from, Stream: s.id, Seq: s.taken[len(s.taken)-1].end - 1}
 	w.Append(&f)
 }
 
@@ -316,6 +325,9 @@ func (s *sender) cutFrame() bool {
 		e.whole = size == rest
 	}
 	if !e.whole {
+		if e.ends == nil {
+			e.ends = make([]int32, 0, len(e.data)/s.maxCut+2)
+		}
 		e.ends = append(e.ends, e.cutTo+int32(size))
 	}
 	e.cutTo += int32(size)
@@ -402,6 +414,7 @@ func (s *sender) mark() mark { return mark{s.next, s.sent, s.inflight} }
 // unsend takes a transmit back that the link had no room for.
 func (s *sender) unsend(m mark) {
 	s.sent = m.sent
+	s.askDue = len(s.taken) > 0
 	if m.next.n < s.headN { // given up meanwhile: everything held is to be sent again
 		s.rewind()
 		return
@@ -440,6 +453,7 @@ func (s *sender) linkChanged(now time.Duration) {
 	s.rewind()
 	s.holdUntil, s.busyWait = 0, 0
 	s.absent = false
+	s.askDue = len(s.taken) > 0
 	s.probeWait = probeFirst
 	if s.queue.len() > 0 || len(s.taken) > 0 {
 		s.armProbe(now)
@@ -491,6 +505,7 @@ func (s *sender) advance(now time.Duration, seq uint32) {
 			next := r.next // who has its outcome may be used again
 			if r.untilTaken {
 				s.taken = append(s.taken, takenWait{e.first + uint32(e.frames()), r})
+				s.askDue = true
 			}
 			r.arrive()
 			r = next

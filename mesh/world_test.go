@@ -328,7 +328,7 @@ func (a *actor) instance() uint64 { return a.set.hello.Instance }
 
 func (w *world) send(from *actor, to string, size int) {
 	data := append(binary.BigEndian.AppendUint64(nil, w.serial+1), make([]byte, size)...)
-	if _, err := from.send(from.cut, to, data, sendOptions{}, false); err != nil {
+	if _, err := from.sendValue(from.cut, to, data, sendOptions{}, false); err != nil {
 		w.events["send refused"]++
 		return
 	}
