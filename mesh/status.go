@@ -50,7 +50,8 @@ type ReceivedStats struct {
 	Checksum uint64 // frames dropped for their checksum
 }
 
-// SentStats counts what went to other nodes on streams. Best-effort messages are not counted.
+// SentStats counts what went to other nodes on streams. Best-effort messages are not counted, and streams that were
+// forgotten, which happens beyond 65,536 names, take their counts with them.
 type SentStats struct {
 	Messages uint64 // queued, each receiver of a group's counted, requests and replies included
 	Frames   uint64

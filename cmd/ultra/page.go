@@ -17,6 +17,8 @@ import (
 type pageFlags struct {
 	http      string
 	tokenFile string
+
+	token string // of the file; set by check
 }
 
 const pageHelp = `
@@ -30,19 +32,23 @@ func (f *pageFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.tokenFile, "http-token-file", "", "file with the token that the page asks for (default none on loopback, else a random one)")
 }
 
+// check reads the token, and refuses what cannot work before a node is begun.
+func (f *pageFlags) check() (err error) {
+	switch {
+	case f.http == "" && f.tokenFile != "":
+		return usageError{errors.New("--http-token-file is for the page; say where with --http, such as --http 127.0.0.1:8017")}
+	case f.tokenFile != "":
+		f.token, err = readToken(f.tokenFile)
+	}
+	return err
+}
+
 // serve serves the page, if it is wanted, and prints where. The result ends it.
 func (f *pageFlags) serve(node *mesh.Node, say func(url string)) (end func(), err error) {
 	if f.http == "" {
-		if f.tokenFile != "" {
-			return nil, usageError{errors.New("--http-token-file is for the page; say where with --http, such as --http 127.0.0.1:8017")}
-		}
 		return func() {}, nil
 	}
-	token, err := f.token()
-	if err != nil {
-		return nil, err
-	}
-	p, err := page.Listen(node, f.http, page.Options{Token: token})
+	p, err := page.Listen(node, f.http, page.Options{Token: f.token})
 	if err != nil {
 		return nil, classify(fmt.Errorf("--http: %w", err))
 	}
@@ -50,25 +56,22 @@ func (f *pageFlags) serve(node *mesh.Node, say func(url string)) (end func(), er
 	return func() { p.Close() }, nil
 }
 
-// token reads the token. A file that others may read is refused, as one with a secret is.
-func (f *pageFlags) token() (string, error) {
-	if f.tokenFile == "" {
-		return "", nil
-	}
-	info, err := os.Stat(f.tokenFile)
+// readToken reads a token. A file that others may read is refused, as one with a secret is.
+func readToken(file string) (string, error) {
+	info, err := os.Stat(file)
 	if err != nil {
 		return "", fmt.Errorf("--http-token-file: %w", err)
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 { // Windows keeps no such bits
-		return "", fmt.Errorf("--http-token-file: others than you may read %s; run: chmod 600 %s", f.tokenFile, f.tokenFile)
+		return "", fmt.Errorf("--http-token-file: others than you may read %s; run: chmod 600 %s", file, file)
 	}
-	text, err := os.ReadFile(f.tokenFile)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("--http-token-file: %w", err)
 	}
 	token := string(bytes.TrimSpace(text))
 	if token == "" {
-		return "", fmt.Errorf("--http-token-file: %s is empty; the token is its only line, of 16 characters or more", f.tokenFile)
+		return "", fmt.Errorf("--http-token-file: %s is empty; the token is its only line, of 16 characters or more", file)
 	}
 	return token, nil
 }

@@ -65,6 +65,9 @@ func (f *pipeFlags) config() (mesh.Config, error) {
 		f.name = hostName()
 	}
 	cfg, err := f.meshFlags.config(f.name)
+	if err == nil {
+		err = f.page.check()
+	}
 	if err != nil {
 		return cfg, err
 	}

@@ -99,6 +99,10 @@ func frame(event string, value any) []byte {
 
 // events answers /api/events until the client, the page or the node goes.
 func (p *Page) events(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		http.Error(w, "events are for GET", http.StatusMethodNotAllowed) // HEAD would never end
+		return
+	}
 	l, whole := p.watch.join(p.book.read)
 	if l == nil {
 		w.Header().Set("Retry-After", "5")
@@ -106,6 +110,7 @@ func (p *Page) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer p.watch.leave(l)
+	notify(p.looked)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
 	control := http.NewResponseController(w)

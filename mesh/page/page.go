@@ -56,6 +56,7 @@ type Page struct {
 	watch   *audience
 	sending chan struct{} // cap: messages under way
 	soon    chan struct{} // cap 1: something changed, take a sample
+	looked  chan struct{} // cap 1: somebody came to look, measure round trips
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    chan struct{}  // closed when everything has ended
@@ -98,7 +99,7 @@ func Listen(node *mesh.Node, addr string, opt Options) (*Page, error) {
 	p := &Page{
 		node: node, opt: opt, cookie: fmt.Sprintf("ultra-%d", bound.Port), url: urlOf(host, bound, opt.Token),
 		book: newBook(), watch: newAudience(), sending: make(chan struct{}, maxSending), soon: make(chan struct{}, 1),
-		done: make(chan struct{}), hosts: hostsOf(host, opt.Hosts),
+		looked: make(chan struct{}, 1), done: make(chan struct{}), hosts: hostsOf(host, opt.Hosts),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.server = &http.Server{
@@ -169,6 +170,14 @@ func (p *Page) answer() bool {
 	}
 	p.answers.Add(1)
 	return true
+}
+
+// notify leaves word in a channel of capacity 1.
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func (p *Page) now() time.Time { return time.Now() }

@@ -44,6 +44,9 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%s has %q", path, outside)
 		}
 	}
+	if res, _ := c.do("HEAD", "/api/events", ""); res.StatusCode != http.StatusMethodNotAllowed {
+		t.Error(res.Status)
+	}
 	for _, path := range []string{"/nothing", "/api/nothing", "/assets/index.html", "/api/send"} {
 		if res, _ := c.do("GET", path, ""); res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("%s: %s", path, res.Status)

@@ -12,9 +12,10 @@ const (
 	sampleRest   = 50 * time.Millisecond // between samples, however much happens
 	pingEvery    = 5 * time.Second
 	pingTimeout  = 4 * time.Second
-	pingMost     = 64               // nodes in each round
-	pingTogether = 8                // at a time
-	wantedFor    = 30 * time.Second // after somebody looked, round trips are still measured
+	pingRest     = 500 * time.Millisecond // between two rounds, however many come to look
+	pingMost     = 64                     // nodes in each round
+	pingTogether = 8                      // at a time
+	wantedFor    = 30 * time.Second       // after somebody looked, round trips are still measured
 )
 
 // samples takes a sample every interval, and soon after something has happened.
@@ -62,16 +63,21 @@ func (p *Page) sample(rate bool) {
 // event notes what happened, tells everybody, and asks for a sample.
 func (p *Page) event(e mesh.Event) {
 	p.watch.tell(func() []change { return p.book.event(e) })
-	select {
-	case p.soon <- struct{}{}:
-	default:
-	}
+	notify(p.soon)
 }
 
 // pings measures the round trips to the others, while somebody looks.
 func (p *Page) pings() {
 	next := 0 // the node that the next round begins with
-	for p.rest(min(pingEvery, 5*p.opt.Interval)) {
+	tick := time.NewTicker(min(pingEvery, 5*p.opt.Interval))
+	defer tick.Stop()
+	for p.rest(min(pingRest, p.opt.Interval)) {
+		select {
+		case <-tick.C:
+		case <-p.looked:
+		case <-p.ctx.Done():
+			return
+		}
 		if !p.watch.wanted(p.now()) {
 			continue
 		}

@@ -9,7 +9,11 @@ export function svg(kind, attributes = {}, text) {
   return e;
 }
 
-const short = (text, most) => ([...text].length > most ? [...text].slice(0, most - 1).join("") + "…" : text);
+// short leaves out the middle of a long name: names often differ at their ends.
+function short(text) {
+  const letters = [...text];
+  return letters.length > 13 ? letters.slice(0, 7).join("") + "…" + letters.slice(-5).join("") : text;
+}
 
 // spread gives n places on an ellipse, equally far from each other along it, the first at the top.
 function spread(n, cx, cy, rx, ry) {
@@ -32,25 +36,27 @@ function spread(n, cx, cy, rx, ry) {
 
 const round = (rx, ry) => Math.PI * (3 * (rx + ry) - Math.sqrt((3 * rx + ry) * (rx + 3 * ry))); // an ellipse, nearly
 
-// layout gives a place to each of n nodes around the relay: on as few rings as leave room for their names, or if that is
-// not possible as dots.
+// layout gives places to n nodes around the relay: on as few rings as leave room for their names, or if that is not
+// possible as dots, and to as many of them as there is room for.
 function layout(n, width, height) {
-  const rx = width / 2 - 52, ry = height / 2 - 44;
-  for (const [room, most, named] of [[84, 2, true], [26, 6, false], [0, 6, false]]) {
-    for (let rings = 1; rings <= most; rings++) {
-      const scale = (r) => 1 - (r * 0.66) / Math.max(rings, 2);
-      const space = [];
-      for (let r = 0; r < rings; r++) space.push(Math.max(1, Math.floor(room ? round(rx * scale(r), ry * scale(r)) / room : n)));
-      const sum = space.reduce((a, b) => a + b);
-      if (sum < n && room) continue;
-      const places = [];
-      for (let r = 0; r < rings && places.length < n; r++) {
-        const here = r === rings - 1 ? n - places.length : Math.min(n - places.length, Math.round((n * space[r]) / sum));
-        places.push(...spread(here, width / 2, height / 2, rx * scale(r), ry * scale(r)));
-      }
-      return { places, named };
+  const rx = width / 2 - 52, ry = (height - 78) / 2, inner = 0.34, middle = [width / 2, 22 + ry]; // the names are below
+  const most = 1 + Math.floor(((1 - inner) * Math.min(rx, ry)) / 18);
+  let fit;
+  for (const [room, rings, named] of [[84, Math.min(rx, ry) < 150 ? 1 : 2, true], [26, most, false], [18, most, false]]) {
+    for (let k = 1; k <= rings; k++) {
+      const scales = Array.from({ length: k }, (_, r) => 1 - (r * (1 - inner)) / Math.max(k - 1, 2));
+      const space = scales.map((s) => Math.max(1, Math.floor(round(rx * s, ry * s) / room)));
+      fit = { scales, space, named, sum: space.reduce((a, b) => a + b) };
+      if (fit.sum >= n) break;
     }
+    if (fit.sum >= n) break;
   }
+  const places = [], count = Math.min(n, fit.sum);
+  fit.scales.forEach((s, r) => {
+    const last = r === fit.scales.length - 1, here = last ? count - places.length : Math.min(count - places.length, Math.ceil((count * fit.space[r]) / fit.sum));
+    places.push(...spread(here, ...middle, rx * s, ry * s));
+  });
+  return { places, middle, named: fit.named };
 }
 
 // Mesh draws the relay in the middle and the others around it. Who moves glides.
@@ -60,21 +66,23 @@ export class Mesh {
     this.spokes = root.appendChild(svg("g"));
     this.none = root.appendChild(svg("circle", { class: "none", r: 20 }));
     this.bodies = root.appendChild(svg("g"));
+    this.more = root.appendChild(svg("text", { class: "muted more" }));
     this.shown = new Map(); // by name
   }
 
   draw(nodes, roundTrip) {
-    const most = 200, width = Math.max(this.root.clientWidth, 240), height = Math.max(320, Math.min(width * 0.72, 470));
+    const width = Math.max(this.root.clientWidth, 240), height = Math.max(320, Math.min(width * 0.72, 470));
     this.root.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const relay = nodes.find((n) => n.relay), others = nodes.filter((n) => !n.relay).slice(0, most);
-    const { places, named } = layout(others.length, width, height) ?? { places: [], named: true };
-    this.middle = [width / 2, height / 2];
+    const relay = nodes.find((n) => n.relay);
+    const { places, middle, named } = layout(nodes.length - (relay ? 1 : 0), width, height);
+    const others = nodes.filter((n) => !n.relay).sort((a, b) => b.self - a.self).slice(0, places.length);
+    this.middle = middle;
     this.none.setAttribute("cx", this.middle[0]);
     this.none.setAttribute("cy", this.middle[1]);
     this.none.style.display = relay ? "none" : "";
     const now = new Set();
-    if (relay) this.put(relay, this.middle, true, roundTrip, now);
-    others.forEach((n, i) => this.put(n, places[i], named || n.self, roundTrip, now));
+    others.forEach((n, i) => this.put(n, places[i], named, roundTrip, now));
+    if (relay) this.bodies.append(this.put(relay, this.middle, true, roundTrip, now)); // above all others
     for (const [name, one] of this.shown) {
       if (now.has(name)) continue;
       one.body.remove();
@@ -82,6 +90,9 @@ export class Mesh {
       this.shown.delete(name);
     }
     const more = nodes.length - others.length - (relay ? 1 : 0);
+    this.more.textContent = more ? `and ${more} more` : "";
+    this.more.setAttribute("x", width - 4);
+    this.more.setAttribute("y", height - 4);
     this.root.setAttribute("aria-label", (relay ? `relay ${relay.name}` : "no relay") + `, ${others.length} other nodes` + (more ? `, ${more} more not drawn` : ""));
     this.relay = relay && this.shown.get(relay.name);
     const still = reduced.matches || this.size !== `${width} ${height}`; // nobody glides because the window has another size
@@ -108,10 +119,11 @@ export class Mesh {
     one.name.setAttribute("y", radius + 19);
     one.time.setAttribute("y", radius + 33);
     const time = n.self ? "" : roundTrip(n.round_trip_seconds);
-    one.name.textContent = named ? short(n.name, 13) : "";
+    one.name.textContent = named ? short(n.name) : "";
     one.time.textContent = named ? time : "";
     one.title.textContent = [n.name, n.state, time, ...Object.entries(n.tags).map(([k, v]) => `${k}=${v}`)].filter(Boolean).join("\n");
     one.spoke.style.display = n.relay ? "none" : "";
+    return one.body;
   }
 
   // glide moves everybody a part of the way, as much as belongs to so many milliseconds, until all are there.

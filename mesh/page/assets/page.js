@@ -47,7 +47,7 @@ const show = {
       e.textContent = value === null ? "–" : as[e.dataset.as ?? "count"](value);
     }
     document.body.classList.toggle("is-relay", s.as_relay !== null);
-    $("relay").textContent = s.self ? ", which has this node as its relay" : s.relay ? `, relay ${s.relay}` : ", without a relay: looking for one";
+    $("relay").textContent = s.self ? ", of which it is the relay" : s.relay ? `, relay ${s.relay}` : ", without a relay: looking for one";
     $("tile-relay").textContent = s.self ? "this node is the relay" : s.relay || "there is no relay";
     $("not-relay").hidden = s.as_relay !== null;
     $("not-relay").textContent = `What is dropped at the relay only the relay knows${s.relay ? `: see the page of ${s.relay}, if it serves one` : ""}.`;
