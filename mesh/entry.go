@@ -23,20 +23,32 @@ type entry struct {
 	memory   *relay.Memory // that of data
 	count    int32         // messages that share the frame; 0: this one is alone, and may need more than one frame
 
-	whole bool    // it is one single frame, cut
-	first uint32  // number of its first frame, once cut has begun
-	cutTo int32   // bytes of data that have been cut into frames
-	ends  []int32 // where each frame ends in data; nil while it is, or may become, a single frame
+	first  uint32  // number of its first frame, once cut has begun
+	frames int32   // that have been cut …
+	cutTo  int32   // … and their bytes of data
+	step   int32   // bytes of each of them but the last, which has no more …
+	ends   []int32 // … unless this is not nil, and tells where each ends in data
 }
 
 // messages is how many messages the entry is.
 func (e *entry) messages() int { return max(1, int(e.count)) }
 
-func (e *entry) frames() int {
-	if e.whole {
-		return 1
+// cut cuts the next frame, of that size.
+func (e *entry) cut(size int) {
+	if e.frames == 0 {
+		e.step = int32(size)
 	}
-	return len(e.ends)
+	if even := e.cutTo == e.frames*e.step && int32(size) <= e.step; !even && e.ends == nil {
+		for i := range e.frames - 1 {
+			e.ends = append(e.ends, (i+1)*e.step)
+		}
+		e.ends = append(e.ends, e.cutTo)
+	}
+	e.cutTo += int32(size)
+	e.frames++
+	if e.ends != nil {
+		e.ends = append(e.ends, e.cutTo)
+	}
 }
 
 // span is the part of data in frame i.
@@ -44,8 +56,9 @@ func (e *entry) span(i int) (from, to int) {
 	switch {
 	case e.count == 1: // it shares with nobody: a length would tell nothing
 		return codec.SeveralLength, len(e.data)
-	case e.whole:
-		return 0, len(e.data)
+	case e.ends == nil:
+		from = i * int(e.step)
+		return from, min(from+int(e.step), int(e.cutTo))
 	case i > 0:
 		from = int(e.ends[i-1])
 	}

@@ -45,6 +45,7 @@ type outbound struct {
 
 	blockedMu sync.Mutex
 	blocked   []*outStream // the port had no room for them
+	spare     []*outStream // memory for the next ones
 
 	dueMu sync.Mutex
 	due   map[*outStream]struct{} // those with a deadline: they take part in ticks
@@ -314,28 +315,34 @@ func (o *outbound) block(s *outStream) {
 	}
 }
 
-// unblock takes all that are noted.
-func (o *outbound) unblock() []*outStream {
+// unblock calls f with each that is noted, in the order in which they came; from then on they are not.
+func (o *outbound) unblock(f func(*outStream)) {
 	o.blockedMu.Lock()
-	defer o.blockedMu.Unlock()
 	list := o.blocked
-	o.blocked = nil
+	o.blocked, o.spare = o.spare, nil
 	for _, s := range list {
 		s.isNoted = false
 	}
-	return list
+	o.blockedMu.Unlock()
+	for _, s := range list {
+		f(s)
+	}
+	clear(list)
+	o.blockedMu.Lock()
+	o.spare = list[:0]
+	o.blockedMu.Unlock()
 }
 
-// writable goes on with the streams that wait for the link, in the order in which they came.
-func (o *outbound) writable() {
-	for _, s := range o.unblock() {
-		s.mu.Lock()
-		s.isBlocked = false
-		if port := o.link(s); port != nil {
-			o.pumpTo(port, s)
-		}
-		o.settle(s)
+// writable goes on with the streams that wait for the link.
+func (o *outbound) writable() { o.unblock(o.goOn) }
+
+func (o *outbound) goOn(s *outStream) {
+	s.mu.Lock()
+	s.isBlocked = false
+	if port := o.link(s); port != nil {
+		o.pumpTo(port, s)
 	}
+	o.settle(s)
 }
 
 // pack packs a payload for the stream's receiver; plain while that is not known.
@@ -432,7 +439,7 @@ func (o *outbound) setPort(p relay.Port) {
 		return
 	}
 	o.port.Store(&portRef{p})
-	o.unblock()
+	o.unblock(func(*outStream) {})
 	o.each(func(s *outStream) {
 		s.isBlocked = false
 		s.linkChanged(o.clock())

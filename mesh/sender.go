@@ -320,17 +320,10 @@ func (s *sender) cutFrame() bool {
 	if !s.fits(s.overhead + size) {
 		return false
 	}
-	if e.cutTo == 0 {
+	if e.frames == 0 {
 		e.first = s.cut
-		e.whole = size == rest
 	}
-	if !e.whole {
-		if e.ends == nil {
-			e.ends = make([]int32, 0, len(e.data)/s.maxCut+2)
-		}
-		e.ends = append(e.ends, e.cutTo+int32(size))
-	}
-	e.cutTo += int32(size)
+	e.cut(size)
 	s.cut++
 	return true
 }
@@ -356,7 +349,8 @@ func (s *sender) cutShared(e *entry) bool {
 	if !s.fits(s.overhead + len(e.data)) {
 		return false
 	}
-	e.first, e.cutTo, e.whole, e.open = s.cut, int32(len(e.data)), true, false
+	e.first, e.open = s.cut, false
+	e.cut(len(e.data))
 	s.cut++
 	return true
 }
@@ -427,7 +421,7 @@ func (s *sender) after(c cursor) cursor {
 	e := s.at(c.n)
 	c.seq++
 	c.i++
-	if c.i == e.frames() && int(e.cutTo) == len(e.data) {
+	if c.i == int(e.frames) && int(e.cutTo) == len(e.data) {
 		c.n, c.i = c.n+1, 0
 	}
 	return c
@@ -504,7 +498,7 @@ func (s *sender) advance(now time.Duration, seq uint32) {
 		for r := e.receipts; r != nil; {
 			next := r.next // who has its outcome may be used again
 			if r.untilTaken {
-				s.taken = append(s.taken, takenWait{e.first + uint32(e.frames()), r})
+				s.taken = append(s.taken, takenWait{e.first + uint32(e.frames), r})
 				s.askDue = true
 			}
 			r.arrive()
