@@ -185,6 +185,8 @@ var codes = map[string]error{
 func refusal(err error) reply {
 	code := "failed"
 	switch {
+	case errors.Is(err, fs.ErrClosed):
+		err = ErrNotShared // any more
 	case errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("%w (%w)", ErrNotFound, err)
 	case errors.Is(err, fs.ErrPermission):
