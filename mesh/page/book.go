@@ -19,6 +19,8 @@ const (
 
 // book is what is served: the last sample, and what was noted before it. Safe for concurrent use.
 type book struct {
+	span time.Duration // static: rates are of no shorter time; a machine that stood still brings two samples at once
+
 	// guarded by mu; what a Whole refers to is replaced, never changed
 	mu          sync.Mutex
 	whole       Whole
@@ -43,8 +45,8 @@ type change struct {
 	value any
 }
 
-func newBook() *book {
-	b := &book{undelivered: make(map[string]uint64)}
+func newBook(span time.Duration) *book {
+	b := &book{span: span, undelivered: make(map[string]uint64)}
 	for _, u := range undeliveredReasons {
 		b.undelivered[u.label] = 0
 	}
@@ -107,6 +109,7 @@ func (b *book) sample(now time.Time, s Status, nodes Nodes, streams Streams, rat
 	if s.AsRelay == nil {
 		s.Rates.Forwarded = nil
 	}
+	rate = rate && now.Sub(b.rated.at) >= b.span
 	if rate || s.Serial == 1 {
 		s.Rates, s.RatedAt = b.rate(now, &s), now
 	}

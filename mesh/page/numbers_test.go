@@ -187,7 +187,7 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 }
 
 func TestReignsAndReasons(t *testing.T) {
-	b := newBook()
+	b := newBook(0)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	event := func(after time.Duration, e mesh.Event) {
 		at = at.Add(after)
@@ -224,7 +224,7 @@ func TestReignsAndReasons(t *testing.T) {
 }
 
 func TestRates(t *testing.T) {
-	b := newBook()
+	b := newBook(400 * time.Millisecond)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	sample := func(sent uint64, forwarded int, rate bool) Rates {
 		s := Status{Messages: Messages{Sent: sent}}
@@ -239,6 +239,11 @@ func TestRates(t *testing.T) {
 	if r := sample(200, -1, true); r.Sent != 200 || r.Forwarded != nil {
 		t.Errorf("%+v", r)
 	}
+	at = at.Add(-499 * time.Millisecond) // two samples at once
+	if r := sample(1200, -1, true); r.Sent != 200 || len(b.read().History) != 2 {
+		t.Errorf("a rate of a millisecond: %+v", r)
+	}
+	at = at.Add(-time.Millisecond)
 	if r := sample(300, -1, false); r.Sent != 200 {
 		t.Errorf("a sample between changed the rate: %+v", r)
 	}

@@ -98,7 +98,7 @@ func Listen(node *mesh.Node, addr string, opt Options) (*Page, error) {
 	}
 	p := &Page{
 		node: node, opt: opt, cookie: fmt.Sprintf("ultra-%d", bound.Port), url: urlOf(host, bound, opt.Token),
-		book: newBook(), watch: newAudience(), sending: make(chan struct{}, maxSending), soon: make(chan struct{}, 1),
+		book: newBook(opt.Interval / 2), watch: newAudience(), sending: make(chan struct{}, maxSending), soon: make(chan struct{}, 1),
 		looked: make(chan struct{}, 1), done: make(chan struct{}), hosts: hostsOf(host, opt.Hosts),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())

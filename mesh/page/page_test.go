@@ -135,7 +135,7 @@ func TestEvents(t *testing.T) {
 
 // What comes with the first event and what follows is together everything, once.
 func TestEventsMissNothing(t *testing.T) {
-	p := &Page{book: newBook(), watch: newAudience(), soon: make(chan struct{}, 1)}
+	p := &Page{book: newBook(0), watch: newAudience(), soon: make(chan struct{}, 1)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -184,8 +184,8 @@ func TestListenersAreBounded(t *testing.T) {
 
 func TestSlowListenerIsLetGo(t *testing.T) {
 	a := newAudience()
-	slow, _ := a.join(newBook().read)
-	quick, _ := a.join(newBook().read)
+	slow, _ := a.join(newBook(0).read)
+	quick, _ := a.join(newBook(0).read)
 	for i := range listenerQueue + 1 {
 		a.tell(func() []change { return []change{{"log", i}} })
 		<-quick.queue

@@ -152,8 +152,10 @@ function nice(value) {
   return [1, 2, 5, 10].map((f) => f * ten).find((f) => f >= value);
 }
 
+const axis = new Intl.NumberFormat("en", { notation: "compact" });
+
 // rates draws the lines of messages a second over the last five minutes.
-export function rates(root, history, now, number) {
+export function rates(root, history, now) {
   const span = 300e3, width = Math.max(root.clientWidth, 240), height = Math.max(root.clientHeight, 190), left = 44, bottom = height - 22, top = 10;
   root.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const kinds = ["forwarded", "received", "sent"];
@@ -161,7 +163,7 @@ export function rates(root, history, now, number) {
   const x = (time) => left + (1 - (now - Date.parse(time)) / span) * (width - left), y = (value) => bottom - (value / most) * (bottom - top);
   const parts = [0, 0.5, 1].flatMap((f) => [
     svg("line", { class: "grid", x1: left, x2: width, y1: y(most * f), y2: y(most * f) }),
-    svg("text", { class: "muted end", x: left - 8, y: y(most * f) + 4 }, number(most * f)),
+    svg("text", { class: "muted end", x: left - 8, y: y(most * f) + 4 }, axis.format(most * f)),
   ]);
   parts.push(svg("text", { class: "muted", x: left, y: height - 4 }, "5 minutes ago"), svg("text", { class: "muted end", x: width, y: height - 4 }, "now"));
   for (const kind of kinds) {

@@ -82,7 +82,7 @@ const show = {
   },
 
   history(list) {
-    rates($("rates"), list, Date.parse(state.status.time), as.rate);
+    rates($("rates"), list, Date.parse(state.status.time));
   },
 };
 
