@@ -63,18 +63,19 @@ func (p *pair) close() {
 	p.echoing.Wait()
 }
 
-// talk asks at the pace until done is closed, and returns how long each answer took, the shortest first.
+// talk asks at the pace until done is closed, and returns how long each answer took, the shortest first. What it could not ask
+// in time it asks as soon as it can, so the pace is kept if there is room for it.
 func (p *pair) talk(done <-chan struct{}) []time.Duration {
 	var took []time.Duration
-	tick := time.NewTicker(pace)
-	defer tick.Stop()
+	turn := time.NewTimer(0)
+	defer turn.Stop()
 	buf := make([]byte, len(p.answer))
-	for {
+	for start := time.Now(); ; {
 		select {
 		case <-done:
 			slices.Sort(took)
 			return took
-		case <-tick.C:
+		case <-turn.C:
 		}
 		begun := time.Now()
 		if _, err := p.x.Write(p.ask); err != nil {
@@ -87,6 +88,7 @@ func (p *pair) talk(done <-chan struct{}) []time.Duration {
 			return nil
 		}
 		took = append(took, time.Since(begun))
+		turn.Reset(time.Until(start.Add(time.Duration(len(took)) * pace)))
 	}
 }
 
