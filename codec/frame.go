@@ -18,7 +18,8 @@ const (
 	MaxPayload = 16 << 10                            // payload of one frame, before packing and after
 	MaxFrame   = HeaderSize + 2*MaxName + MaxPayload // 16,536
 	MaxHello   = 4 << 10                             // body of Hello, of Refusal, and of Update towards the relay
-	MaxPing    = 64                                  // payload of Ping and Pong
+	MaxPing    = 64                                  // payload of Ping, and of Pong without the heartbeat
+	PongBeat   = 4                                   // of a Pong of the relay: a new heartbeat behind the Ping's payload
 
 	// DefaultMaxMessage is the largest message a node takes that does not say otherwise in its Hello.
 	DefaultMaxMessage = 64 << 20

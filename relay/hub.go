@@ -45,7 +45,7 @@ type HubConfig struct {
 	OutboxBytes int
 	// TotalOutboxBytes bounds all outboxes together, control frames apart; 0: 256 MiB.
 	TotalOutboxBytes int64
-	// Heartbeat is told to each link at its Welcome; a link is dead after three
+	// Heartbeat is told to each link at its Welcome, and when it has grown; a link is dead after three
 	// without a byte. 0: one second. Beyond 500 links it grows in proportion.
 	Heartbeat time.Duration
 	// Rate slows down links that send more; the zero value limits nothing.
@@ -93,6 +93,7 @@ type Hub struct {
 	count   counters
 
 	clock     coarse       // published by the wheel
+	beat      atomic.Int64 // the heartbeat for as many links as there are; published by the wheel
 	lingering atomic.Int32 // connections that wait for their last words to be read
 
 	wg sync.WaitGroup // every goroutine and every Serve; added to under mu

@@ -8,7 +8,7 @@ import (
 // Sizes of a read buffer: an idle link keeps the least, a busy one grows to the
 // most. The most holds three of the largest frames, or one record of the secure channel.
 const (
-	inbufMin = 512
+	inbufMin = 256
 	inbufMax = 64 << 10
 )
 

@@ -23,6 +23,9 @@ const pingSize = 8
 // measureBeats is after how many heartbeats a busy link is pinged all the same, to measure the round trip.
 const measureBeats = 10
 
+// maxBeat is the longest heartbeat, in milliseconds.
+const maxBeat = 3_600_000
+
 // rest is how long nothing was written on a link that has rested.
 const rest = 20 * time.Microsecond
 
@@ -32,8 +35,6 @@ type Link struct {
 	conn    net.Conn
 	log     *slog.Logger
 	welcome codec.Welcome
-	beat    time.Duration
-	dead    time.Duration
 	now     clock
 	out     outbox
 	quit    chan struct{} // closed when the link ends
@@ -41,6 +42,7 @@ type Link struct {
 	clock    coarse       // published by pulse, and at each read
 	lastRead atomic.Int64 // of now
 	rtt      atomic.Int64
+	beat     atomic.Int64 // the heartbeat, as the relay told last
 	used     atomic.Int64 // when Write was last called, by monotonic
 
 	// owned by Run
@@ -58,9 +60,10 @@ type Link struct {
 
 func newLink(conn net.Conn, in inbuf, w codec.Welcome, cfg *DialConfig) *Link {
 	l := &Link{
-		conn: conn, in: in, welcome: w, beat: w.Heartbeat, dead: deadBeats * w.Heartbeat,
+		conn: conn, in: in, welcome: w,
 		now: cfg.Clock, log: cfg.Logger, quit: make(chan struct{}), over: make(chan struct{}),
 	}
+	l.beat.Store(int64(w.Heartbeat))
 	if l.now == nil {
 		l.now = SystemClock
 	}
@@ -79,7 +82,7 @@ func newLink(conn net.Conn, in inbuf, w codec.Welcome, cfg *DialConfig) *Link {
 	}
 	writer := l.out.writer
 	l.out.drain = func() { go writer() }
-	tune(rawConn(conn), l.dead)
+	tune(rawConn(conn), l.dead())
 	return l
 }
 
@@ -192,7 +195,7 @@ func (l *Link) fill() error {
 	if n == 0 {
 		return err
 	}
-	if now-last > l.dead {
+	if now-last > l.dead() {
 		return ErrStalled
 	}
 	l.lastRead.Store(int64(now))
@@ -237,7 +240,7 @@ func (l *Link) own(f codec.Raw) error {
 // It pings at the start; when nothing was written, or nothing read, for one
 // heartbeat; and every tenth heartbeat at least.
 func (l *Link) pulse() {
-	tick := min(max(l.beat/4, minTick), maxTick)
+	tick := min(max(l.heartbeat()/4, minTick), maxTick)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	l.ping(l.now())
@@ -250,13 +253,14 @@ func (l *Link) pulse() {
 		}
 		now := l.now()
 		l.clock.publish(now)
-		if now-last > l.dead {
+		dead := l.dead()
+		if now-last > dead {
 			l.end(ErrStalled)
 			return
 		}
 		last = now
 		read := time.Duration(l.lastRead.Load())
-		if stuck := l.out.stuck(now, l.dead); stuck || now-read > l.dead {
+		if stuck := l.out.stuck(now, dead); stuck || now-read > dead {
 			l.end(ErrLinkDead)
 			return
 		}
@@ -266,8 +270,9 @@ func (l *Link) pulse() {
 		l.mu.Lock()
 		pinged := l.pingAt
 		l.mu.Unlock()
-		due := l.beat - tick // the next tick would be late
-		if now-wrote >= due || now-read >= due && now-pinged >= due || now-pinged >= measureBeats*l.beat {
+		beat := l.heartbeat()
+		due := beat - tick // the next tick would be late
+		if now-wrote >= due || now-read >= due && now-pinged >= due || now-pinged >= measureBeats*beat {
 			l.ping(now)
 		}
 	}
@@ -284,12 +289,22 @@ func (l *Link) ping(now time.Duration) {
 }
 
 func (l *Link) pong(payload []byte) {
+	if len(payload) == pingSize+codec.PongBeat {
+		l.beat.Store(int64(time.Duration(min(max(1, binary.BigEndian.Uint32(payload[pingSize:])), maxBeat)) * time.Millisecond))
+		payload = payload[:pingSize]
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(payload) == pingSize && binary.BigEndian.Uint64(payload) == l.pingSeq {
 		l.rtt.Store(int64(max(l.now()-l.pingAt, 1)))
 	}
 }
+
+// heartbeat is how long the link may be silent.
+func (l *Link) heartbeat() time.Duration { return time.Duration(l.beat.Load()) }
+
+// dead is how long nothing may be read: three heartbeats.
+func (l *Link) dead() time.Duration { return deadBeats * l.heartbeat() }
 
 // Write implements [Port]. On a link that has rested it writes by itself, which saves a lone message a wake-up; else a
 // goroutine writes while the next frames gather.

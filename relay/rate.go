@@ -93,7 +93,7 @@ func (l *limit) spend(frames []byte, now time.Duration) time.Duration {
 // pause keeps the reader from reading. Who waits must not look dead: the node hears a Pong for each heartbeat, and for the
 // hub it lives. It ends early when the link is to end.
 func (p *peer) pause(d time.Duration) {
-	beat := p.dead / deadBeats
+	beat := time.Duration(p.beat.Load())
 	p.hub.count.slowed.Add(1)
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -29,11 +30,11 @@ type peer struct {
 	token       []byte
 	instance    uint64
 	wantsRoster bool
-	dead        time.Duration // three of the heartbeats it was told
 	gone        chan struct{} // closed when the reader has gone: no frame of it will be routed
 	ended       chan struct{} // closed, under Hub.mu, when the link is to end
 
 	lastRead atomic.Int64
+	beat     atomic.Int64          // the heartbeat it was told
 	doubted  atomic.Bool           // it was asked whether it lives, and nothing has been read since
 	stopped  atomic.Bool           // the reader must route no more
 	cause    atomic.Pointer[error] // why the link was killed
@@ -141,7 +142,26 @@ func (p *peer) end() {
 }
 
 // own takes the frames for the relay itself.
-func (p *peer) own(f codec.Raw) error { return p.hub.own(&p.batch, f, p.update) }
+func (p *peer) own(f codec.Raw) error {
+	if f.Kind() == codec.KindPing && len(f.Payload()) <= codec.MaxPing {
+		p.pong(f.Payload())
+		return nil
+	}
+	return p.hub.own(&p.batch, f, p.update)
+}
+
+// pong answers a ping, and tells the heartbeat from now on if it has grown.
+func (p *peer) pong(payload []byte) {
+	if beat := p.hub.beat.Load(); beat > p.beat.Load() {
+		p.beat.Store(beat)
+		var longer [codec.MaxPing + codec.PongBeat]byte
+		payload = binary.BigEndian.AppendUint32(append(longer[:0], payload...), uint32(time.Duration(beat).Milliseconds()))
+	}
+	p.batch.reply(codec.Frame{Kind: codec.KindPong, Payload: payload})
+}
+
+// dead is how long nothing may be read from it: three of its heartbeats.
+func (p *peer) dead() time.Duration { return deadBeats * time.Duration(p.beat.Load()) }
 
 func (p *peer) update(e codec.Entry) {
 	p.owed = p.updates.take(1, p.hub.clock.now())

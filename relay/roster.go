@@ -42,12 +42,13 @@ func (h *Hub) link(s *shake) *peer {
 	beat := h.heartbeat()
 	p := &peer{
 		hub: h, conn: s.conn, token: hello.Token, instance: hello.Instance, wantsRoster: hello.WantsRoster,
-		dead: deadBeats * beat, gone: make(chan struct{}), ended: make(chan struct{}), in: s.in,
+		gone: make(chan struct{}), ended: make(chan struct{}), in: s.in,
 		limit:   newLimit(h.cfg.Rate, s.conn, h.now()),
 		updates: newBucket(updateRate, updateRate, h.now()),
 		listing: listingOf(hello, addrString(s.raw)),
 		heard:   math.MaxUint64, // nothing of what follows
 	}
+	p.beat.Store(int64(beat))
 	if p.limit != nil {
 		p.in.top = p.limit.most()
 	}
@@ -63,7 +64,7 @@ func (h *Hub) link(s *shake) *peer {
 	}
 	p.batch = batch{router: &h.router, from: &p.seat, own: p.own}
 	p.lastRead.Store(int64(h.now()))
-	tune(s.raw, p.dead)
+	tune(s.raw, p.dead())
 
 	h.count.admitted.Add(1)
 	if s.old {

@@ -55,6 +55,7 @@ func (h *Hub) wheel() {
 // turn is one turn of the wheel; stood is the time since the last.
 func (h *Hub) turn(now, stood time.Duration) {
 	h.mu.Lock()
+	h.beat.Store(int64(h.heartbeat()))
 	if att := h.att; att != nil && stood > deadBeats*h.heartbeat() {
 		h.mu.Unlock()
 		h.log.Warn("stood still, so no longer the relay", "for", stood)
@@ -80,13 +81,13 @@ func (h *Hub) turn(now, stood time.Duration) {
 // overdue tells whether the link is dead; Hub.mu is held.
 func (p *peer) overdue(now time.Duration) bool {
 	read := time.Duration(p.lastRead.Load())
-	if now-read > p.dead {
+	if now-read > p.dead() {
 		return true
 	}
-	if p.out.stuck(now, p.dead) {
+	if p.out.stuck(now, p.dead()) {
 		return true
 	}
-	return p.doubted.Load() && now-p.probed > min(probeTime, p.dead)
+	return p.doubted.Load() && now-p.probed > min(probeTime, p.dead())
 }
 
 // probe asks a name's holder whether it still lives: if nothing is read from it
