@@ -51,7 +51,10 @@ func newBook(span time.Duration) *book {
 		b.undelivered[u.label] = 0
 	}
 	b.undelivered[reasonOther] = 0
-	b.whole = Whole{Nodes: Nodes{List: []Node{}}, Streams: Streams{List: []Stream{}}, Log: []Event{}, Reigns: []Reign{}, History: []Point{}}
+	b.whole = Whole{
+		Nodes: Nodes{List: []Node{}}, Streams: Streams{List: []Stream{}},
+		Log: []Event{}, Reigns: []Reign{}, History: []Point{},
+	}
 	return b
 }
 

@@ -36,7 +36,8 @@ func (p *Page) guard(next http.Handler) http.Handler {
 		switch {
 		case !p.knownHost(r.Host):
 			// A name that somebody else points at this machine: DNS rebinding.
-			http.Error(w, "this page is not served under that host name; ask for it by IP address, or by the name given to it", http.StatusMisdirectedRequest)
+			const text = "this page is not served under that host name; ask for it by IP address, or by the name given to it"
+			http.Error(w, text, http.StatusMisdirectedRequest)
 		case foreign(r):
 			http.Error(w, "a page of another site may not ask this", http.StatusForbidden)
 		case p.opt.Token != "" && !p.authorized(w, r):
@@ -88,12 +89,15 @@ func (p *Page) authorized(w http.ResponseWriter, r *http.Request) bool {
 			return true
 		}
 		// Out of the address line and the history, into a cookie.
-		http.SetCookie(w, &http.Cookie{Name: p.cookie, Value: p.cookieValue(), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+		http.SetCookie(w, &http.Cookie{
+			Name: p.cookie, Value: p.cookieValue(), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		})
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return false
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="ultrasockets"`)
-	http.Error(w, "a token is needed: open the address that was printed when the page began, or send \"Authorization: Bearer TOKEN\"", http.StatusUnauthorized)
+	const text = `a token is needed: open the address that was printed when the page began, or send "Authorization: Bearer TOKEN"`
+	http.Error(w, text, http.StatusUnauthorized)
 	return false
 }
 

@@ -31,7 +31,8 @@ type sendRequest struct {
 func (p *Page) send(w http.ResponseWriter, r *http.Request) {
 	fail := func(status int, text string) { writeJSON(w, status, Outcome{"failed", text}) }
 	control := http.NewResponseController(w)
-	if control.SetReadDeadline(time.Now().Add(answerTimeout)) != nil || control.SetWriteDeadline(time.Now().Add(2*answerTimeout)) != nil {
+	now := time.Now()
+	if control.SetReadDeadline(now.Add(answerTimeout)) != nil || control.SetWriteDeadline(now.Add(2*answerTimeout)) != nil {
 		return
 	}
 	// A form on another site cannot send this type without being asked first.
@@ -74,7 +75,8 @@ func (p *Page) deliver(ctx context.Context, to, text string) (int, Outcome) {
 		if err := p.node.Send(ctx, to, text); err != nil {
 			return failed(err)
 		}
-		return http.StatusAccepted, Outcome{"queued", fmt.Sprintf("%s is not here; the message waits for it, for as long as this node keeps such messages", to)}
+		text := to + " is not here; the message waits for it, for as long as this node keeps such messages"
+		return http.StatusAccepted, Outcome{"queued", text}
 	}
 	err := p.node.Deliver(ctx, to, text)
 	switch {
@@ -83,7 +85,8 @@ func (p *Page) deliver(ctx context.Context, to, text string) (int, Outcome) {
 	case err == nil:
 		return http.StatusOK, Outcome{"delivered", "in the inbox of " + to}
 	case errors.Is(err, context.DeadlineExceeded):
-		return http.StatusAccepted, Outcome{"queued", fmt.Sprintf("not in the inbox yet after %v; it stays queued: %v", sendPatience, withoutContext(err))}
+		text := fmt.Sprintf("not in the inbox yet after %v; it stays queued: %v", sendPatience, withoutContext(err))
+		return http.StatusAccepted, Outcome{"queued", text}
 	}
 	return failed(err)
 }
