@@ -6,10 +6,10 @@ import (
 )
 
 // Sizes of a read buffer: an idle link keeps the least, a busy one grows to the
-// most. The most holds three of the largest frames, or one record of the secure channel.
+// most. The most holds seven of the largest frames, or one record of the secure channel.
 const (
 	inbufMin = 256
-	inbufMax = 64 << 10
+	inbufMax = 128 << 10
 )
 
 // shrinkAfter is how long a buffer keeps a size that no read has used.
