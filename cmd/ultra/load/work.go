@@ -42,6 +42,7 @@ var Works = []Work{
 	{Name: "telemetry-1k", What: "one sender, one receiver, 1 KiB of readings as text", Senders: 1, Receivers: 1, Size: 1 << 10, Telemetry: true},
 	{Name: "secret-1k", What: "1to1-1k with a secret", Senders: 1, Receivers: 1, Size: 1 << 10, Secret: true},
 	{Name: "secret-64k", What: "1to1-64k with a secret", Senders: 1, Receivers: 1, Size: 64 << 10, Secret: true},
+	{Name: "secret-rtt", What: "rtt with a secret", Senders: 1, Receivers: 1, Size: 128, Asks: 1, Secret: true},
 }
 
 // Bounds of what Find makes.
