@@ -188,3 +188,74 @@ func TestHearsayGivesWay(t *testing.T) {
 		t.Errorf("its own goodbye: %+v", nodes[0])
 	}
 }
+
+// Whatever is heard, joins and leaves, in any order: what is remembered stays bounded, sorted and consistent, and hearsay
+// changes nothing about those of whom better is known.
+func FuzzFacts(f *testing.F) {
+	f.Add([]byte{0, 1, 1, 1, 2, 1, 3, 1, 4, 1, 5, 1, 6, 0, 7, 0})
+	f.Add([]byte{0, 9, 2, 9, 3, 9, 1, 9, 4, 9, 0, 9, 5, 9, 6, 200, 0, 9})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		var (
+			fs    = newFacts(1)
+			now   = time.Unix(1e9, 0)
+			alive = map[uint64]bool{}
+		)
+		for len(ops) >= 2 {
+			op, n := ops[0], uint64(ops[1])
+			ops = ops[2:]
+			now = now.Add(time.Duration(n) * time.Millisecond)
+			own := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), 7000)
+			other := netip.AddrFrom4([4]byte{10, 0, 1, byte(n >> 4)})
+			before := fs.snapshot()
+			switch op % 8 {
+			case 0:
+				fs.hear(hint{instance: n, addrs: []netip.AddrPort{own}, relay: op > 100, from: own.Addr()}, now)
+			case 1:
+				fs.hear(hint{instance: n, addrs: []netip.AddrPort{own}, term: uint32(op), relay: true, from: other, hearsay: true}, now)
+			case 2:
+				fs.hear(hint{instance: n, gone: true, from: own.Addr()}, now)
+			case 3:
+				fs.hear(hint{instance: n, gone: true, from: other}, now)
+			case 4:
+				fs.joined(n, own, Meta{Name: "x"}, now)
+				alive[n] = n != 1
+			case 5:
+				fs.left(n, now)
+				delete(alive, n)
+			case 6:
+				now = now.Add(time.Duration(n) * time.Second)
+				fs.sweep(now, hintLife)
+			case 7:
+				for i := range uint64(8 * n) {
+					fs.hear(hint{instance: 1000 + i, addrs: []netip.AddrPort{own}, from: other, hearsay: op > 100}, now)
+				}
+			}
+			nodes := fs.snapshot()
+			members := 0
+			for i, node := range nodes {
+				if i > 0 && nodes[i-1].Instance >= node.Instance || node.Instance == 1 || len(node.Addrs) > maxAddrs {
+					t.Fatalf("%+v", nodes)
+				}
+				if node.State == Alive {
+					members++
+				}
+				if node.Hearsay && node.State != Hint || alive[node.Instance] != (node.State == Alive) {
+					t.Fatalf("%+v", node)
+				}
+			}
+			if members != fs.members() || len(nodes)-members > 2*maxHints+1 {
+				t.Fatalf("%d nodes, %d members", len(nodes), members)
+			}
+			if op%8 != 1 && op%8 != 3 {
+				continue
+			}
+			for _, was := range before {
+				if was.Instance == n && !was.Hearsay && !slices.ContainsFunc(nodes, func(is Node) bool {
+					return is.Instance == n && is.State == was.State && slices.Equal(is.Addrs, was.Addrs)
+				}) {
+					t.Fatalf("hearsay changed %+v", was)
+				}
+			}
+		}
+	})
+}
