@@ -196,9 +196,18 @@ func (s *secureConn) Read(b []byte) (int, error) {
 		if len(rec) < recordTag {
 			return 0, fmt.Errorf("%w: a record of %d bytes", ErrProtocol, len(rec))
 		}
-		if s.plain, err = s.dec.Decrypt(rec[:0], nil, rec); err != nil {
+		out, fits := rec[:0], len(rec)-recordTag <= len(b)
+		if fits {
+			out = b[:0]
+		}
+		plain, err := s.dec.Decrypt(out, nil, rec)
+		if err != nil {
 			return 0, fmt.Errorf("%w: a record that does not decrypt", ErrProtocol)
 		}
+		if fits && len(plain) > 0 {
+			return len(plain), nil
+		}
+		s.plain = plain
 	}
 	n := copy(b, s.plain)
 	s.plain = s.plain[n:]
@@ -228,15 +237,24 @@ func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 	for len(bufs) > 0 {
 		rec := recordPool.Get().(*[recordSpace]byte)
 		s.recs = append(s.recs, rec)
-		n := recordHead
-		for len(bufs) > 0 && n < recordHead+chunkSize {
-			m := copy(rec[n:recordHead+chunkSize], bufs[0][at:])
-			n, at = n+m, at+m
-			if at == len(bufs[0]) {
+		plain := bufs[0][at:]
+		if len(plain) >= chunkSize || len(bufs) == 1 {
+			plain = plain[:min(len(plain), chunkSize)] // read where it is
+			if at += len(plain); at == len(bufs[0]) {
 				bufs, at = bufs[1:], 0
 			}
+		} else {
+			n := recordHead
+			for len(bufs) > 0 && n < recordHead+chunkSize {
+				m := copy(rec[n:recordHead+chunkSize], bufs[0][at:])
+				n, at = n+m, at+m
+				if at == len(bufs[0]) {
+					bufs, at = bufs[1:], 0
+				}
+			}
+			plain = rec[recordHead:n]
 		}
-		sealed, err := s.enc.Encrypt(rec[recordHead:recordHead], nil, rec[recordHead:n])
+		sealed, err := s.enc.Encrypt(rec[recordHead:recordHead], nil, plain)
 		if err != nil {
 			return err
 		}
