@@ -24,12 +24,13 @@
 // # The way of one message
 //
 //  1. Node.Send encodes the value and hands it to the stream towards that name (send.go)
-//  2. the stream's sender cuts, numbers, keeps until acknowledged, packs what the window allows (sender.go, outbound.go)
-//  3. and gives it to the link, whose writer sends everything pending in one write (package relay)
+//  2. the stream's sender cuts, numbers, keeps until acknowledged, packs what the window allows (sender.go, entry.go,
+//     hear.go, outbound.go)
+//  3. and gives it to the link, whose writer sends everything pending in one write (pump.go, package relay)
 //  4. to 6. the relay's reader, router and outbox pass it on, untouched (package relay)
 //  7. the receiving link's reader hands each frame to the stream's receiver, which checks, orders, drops repeats, unpacks
-//     and acknowledges (session.go, inbound.go, intake.go, receiver.go)
-//  8. the inbox; Node.Get, Receive or Messages takes it (inbox.go, receive.go)
+//     and acknowledges (session.go, inbound.go, intake.go, receiver.go, grant.go)
+//  8. the inbox; Node.Get, Receive or Messages takes it (inbox.go, parcel.go, receive.go)
 //
 // What is pure (sender, receiver, intake, inbox, election, standing) has no goroutine, no clock and no lock; outbound,
 // inbound and uplink are the shells that have.

@@ -1,0 +1,209 @@
+package mesh
+
+import (
+	"time"
+)
+
+// Step 7 of a message's way, the answers: what an intake tells the senders, and above all how much each may send.
+
+// free is the room that is left. The one message that may be larger than the inbox does not count until it is complete:
+// small ones pass beside it.
+func (in *intake) free() int {
+	free := in.limit - in.used
+	if in.overrun != nil {
+		free += len(in.overrun.half)
+	}
+	return free
+}
+
+// hasRoom tells whether a frame of r can be taken: always below the limit, and beyond it for one message at a time
+// that could never complete otherwise.
+func (in *intake) hasRoom(r *receiver) bool { return in.free() > 0 || in.mayOverrun(r) }
+
+func (in *intake) mayOverrun(r *receiver) bool {
+	if len(r.half) == 0 || in.waiting() > 0 || in.overrun != nil && in.overrun != r {
+		return false
+	}
+	in.overrun = r
+	return true
+}
+
+func (in *intake) dropHalf(r *receiver) {
+	in.used -= len(r.half)
+	r.half = nil
+	if in.overrun == r {
+		in.overrun = nil
+	}
+}
+
+// note lists a receiver whose answers have changed.
+func (in *intake) note(r *receiver) {
+	switch {
+	case r.isUrgent():
+		if !r.inUrgent {
+			r.inUrgent = true
+			in.urgent = append(in.urgent, r)
+		}
+	case r.ackDue:
+		if !r.inLate {
+			r.inLate = true
+			in.late = append(in.late, r)
+		}
+	}
+}
+
+// answers appends the answers that are due; those that may still wait only when all is set.
+func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
+	if now >= in.sweepAt {
+		in.sweep(now)
+	}
+	if len(in.starved) > 0 && in.roomy() {
+		for _, r := range in.starved {
+			r.starved, r.ackNow = false, true
+			if r.turnedAway {
+				r.resetDue, r.resetStream, r.resetKnown = true, r.stream, true
+				r.turnedAway = false
+			}
+			in.note(r)
+		}
+		clear(in.starved)
+		in.starved = in.starved[:0]
+	}
+	for _, r := range in.urgent {
+		r.inUrgent = false
+		dst = r.appendAnswers(dst, in.me)
+		if r.known && (r.ackNow || r.ackDue) {
+			dst = in.appendAck(now, dst, r)
+		}
+	}
+	clear(in.urgent)
+	in.urgent = in.urgent[:0]
+	if all {
+		for _, r := range in.late {
+			r.inLate = false
+			if r.known && r.ackDue { // else it was urgent meanwhile
+				dst = in.appendAck(now, dst, r)
+			}
+		}
+		clear(in.late)
+		in.late = in.late[:0]
+	}
+	switch {
+	case len(in.late) == 0:
+		in.ackAt = noDeadline
+	case in.ackAt == noDeadline:
+		in.ackAt = now + ackDelay
+	}
+	return dst
+}
+
+// roomy tells whether there is enough room in the inbox to let those go on who had to wait for it, or one of them may go
+// on beyond it.
+func (in *intake) roomy() bool {
+	return !in.paused && (in.free() >= min(wakeRoom, in.limit/2) || in.waiting() == 0 && (in.overrun == nil || in.overrun.starved))
+}
+
+// setWindow changes what r's sender may send.
+func (in *intake) setWindow(r *receiver, window, messages int) {
+	in.granted += window - r.window
+	in.promised += window - r.window + (messages-r.messages)*messageCost
+	r.window, r.messages = window, messages
+}
+
+// appendAck tells r's sender how far it got and what it may send: an equal share of what can be granted at all, at most
+// half of what is left, so that the next to come finds something too, and no more than twice what it has used up before,
+// for what is granted is not taken back. Neither the relay's outbox nor the inbox can overflow by that: of a
+// share of the inbox, half is for bytes, the rest for what messages cost beside them. Even if others hold all
+// of that, a sender may go on frame by frame while there is room in the inbox.
+func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
+	in.activate(now, r)
+	window, messages := r.window, max(1, r.messages)
+	if !in.paused {
+		if 2*r.window <= r.told {
+			r.appetite = min(r.appetite, in.outbox/2) * 2
+		}
+		own := r.window + r.messages*messageCost
+		line := min(in.outbox/2/in.active, (in.outbox/2-in.granted+r.window)/2, r.appetite)
+		room := min(in.free()/in.active, (in.free()-in.promised+own)/2)
+		window = max(window, min(line, room/2))
+		if window <= 0 && in.free() > 0 {
+			window = 1
+		}
+		if window < minGrant && in.mayOverrun(r) {
+			window = oversizeGrant
+		}
+		messages = max(messages, min((room-window)/messageCost, window/r.overhead+1))
+	}
+	if window == 0 {
+		in.starve(r)
+	}
+	in.setWindow(r, window, messages)
+	return r.appendAck(dst, in.me)
+}
+
+// awaited tells whether somebody waits for what the application takes: it is to be reported at once.
+func (in *intake) awaited() bool { return in.wanted > 0 || in.free() <= 0 && len(in.starved) > 0 }
+
+// starve notes that r's sender cannot go on until there is more room.
+func (in *intake) starve(r *receiver) {
+	if !r.starved {
+		r.starved = true
+		in.starved = append(in.starved, r)
+	}
+}
+
+// activate gives r a share of the windows for the next grantIdle.
+func (in *intake) activate(now time.Duration, r *receiver) {
+	r.lastActive = now
+	if !r.active {
+		r.active, r.appetite = true, firstGrant
+		in.active++
+	}
+}
+
+// deactivate takes r's share back.
+func (in *intake) deactivate(r *receiver) {
+	in.setWindow(r, 0, 0)
+	if r.active {
+		r.active = false
+		in.active--
+	}
+}
+
+// forgetHalf drops what came of a message that is not complete. If its sender lives, it begins the message again.
+func (in *intake) forgetHalf(r *receiver) {
+	if len(r.half) > 0 {
+		in.dropHalf(r)
+		r.expected = r.halfAt
+		r.ackDue, r.resetSent = false, false
+	}
+}
+
+// gone notes that a node has left: if it comes back it begins with a window of one frame, and a half message again.
+func (in *intake) gone(from string) {
+	if r := in.receivers[from]; r != nil {
+		in.deactivate(r)
+		in.forgetHalf(r)
+	}
+}
+
+// sweep takes back the windows of the idle, and forgets the streams of those long gone. Once a second is enough.
+func (in *intake) sweep(now time.Duration) {
+	in.sweepAt = now + time.Second
+	for from, r := range in.receivers {
+		idle := now - r.lastFrame
+		if r.active && now-r.lastActive > grantIdle {
+			in.deactivate(r)
+		}
+		if in.overrun == r && idle > overrunIdle {
+			in.overrun = nil
+		}
+		if idle > overrunIdle && in.used >= in.limit/2 {
+			in.forgetHalf(r) // its sender seems gone, and others need the room
+		}
+		if idle > streamKeep && !r.active && !r.inUrgent && !r.inLate && !r.starved && r.waiting.len() == 0 {
+			in.dropHalf(r)
+			delete(in.receivers, from)
+		}
+	}
+}
