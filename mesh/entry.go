@@ -108,8 +108,9 @@ func (d *draft) joins(e *entry) bool {
 func (e *entry) join(d *draft) {
 	at := len(e.data)
 	e.grow(codec.SeveralLength + d.size())
-	e.data = d.appendTo(append(e.data, 0, 0))
-	binary.BigEndian.PutUint16(e.data[at:], uint16(len(e.data)-at-codec.SeveralLength))
+	n := len(d.appendTo(e.data[at+codec.SeveralLength : at+codec.SeveralLength]))
+	e.data = e.data[:at+codec.SeveralLength+n]
+	binary.BigEndian.PutUint16(e.data[at:], uint16(n))
 	e.ackNow = e.ackNow || d.ackNow
 	if r := d.receipt; r != nil {
 		r.at, r.next, e.receipts = e.count, e.receipts, r

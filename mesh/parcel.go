@@ -11,10 +11,11 @@ import (
 
 // parcel is what goes to the inbox at once: a message, or those that shared a frame. It counts as taken when all of it is.
 type parcel struct {
-	next  Message  // the oldest left; of several, its data is cut off pieces when it is taken
+	next  Message  // the oldest left, without its data if it is of several
 	left  int      // messages
-	piece []byte   // of several: those left of the oldest piece, each after its length …
-	more  [][]byte // … and the pieces behind it
+	piece []byte   // of several: the oldest piece of which some are left, each after its length …
+	at    int      // … so many of its bytes are taken
+	more  [][]byte // the pieces behind it
 	group bool     // each of several begins with the name of the group it was sent to
 
 	r    *receiver // nil: from this node itself, or best effort
@@ -43,29 +44,30 @@ func (p *parcel) fill(several []byte) {
 
 // take takes the oldest message; there must be one left.
 func (p *parcel) take(m *Message) {
-	if len(p.piece) == 0 && len(p.more) > 0 {
-		p.piece, p.more = p.more[0], p.more[1:]
-	}
-	if p.piece != nil {
-		end := codec.SeveralLength + int(binary.BigEndian.Uint16(p.piece))
-		p.next.data = p.piece[codec.SeveralLength:end:end]
-		p.piece = p.piece[end:]
-		if p.group {
-			p.cutGroup()
-		}
-	}
 	*m = p.next
 	p.left--
 	p.next.Serial++
+	if p.piece == nil && p.more == nil {
+		return
+	}
+	if p.at == len(p.piece) {
+		p.piece, p.at, p.more = p.more[0], 0, p.more[1:]
+	}
+	from := p.at + codec.SeveralLength
+	p.at = from + int(binary.BigEndian.Uint16(p.piece[p.at:]))
+	m.data = p.piece[from:p.at:p.at]
+	if p.group {
+		p.cutGroup(m)
+	}
 }
 
-// cutGroup cuts the name of the group off the next message.
-func (p *parcel) cutGroup() {
-	data := p.next.data
-	group := data[1 : 1+data[0]]
-	p.next.data = data[1+len(group):]
-	if to, _ := groupOf(p.next.To); to != string(group) {
-		p.next.To = groupAddress(string(group))
+// cutGroup cuts the name of the group off a message.
+func (p *parcel) cutGroup(m *Message) {
+	group := m.data[1 : 1+m.data[0]]
+	m.data = m.data[1+len(group):]
+	if to, _ := groupOf(m.To); to != string(group) {
+		m.To = groupAddress(string(group))
+		p.next.To = m.To // the next one is likely to be for the same
 	}
 }
 
