@@ -145,22 +145,28 @@ func TestSlowloris(t *testing.T) {
 					}
 				})
 			}
+			end := sync.OnceFunc(func() { close(stop); slow.Wait() })
+			defer end()
 			waitFor(t, s.hub, "all places to be taken", func() bool { return s.hub.Stats().Pending >= maxPlaces && dials.Load() >= int64(n) })
 			for i := range 5 {
 				begun := time.Now()
-				l, err := Dial(context.Background(), s.addr, DialConfig{Hello: hello(fmt.Sprint("honest", i)), Secret: secret})
-				took := time.Since(begun)
-				if err != nil {
-					t.Fatal("after", took, err)
+				var l *Link
+				tries := 0
+				for l == nil { // as a node does: on a busy machine its preamble may come too late to keep its place
+					var err error
+					tries++
+					if l, err = Dial(context.Background(), s.addr, DialConfig{Hello: hello(fmt.Sprint("honest", i)), Secret: secret}); err != nil && time.Since(begun) > waitLimit {
+						t.Fatal("after", time.Since(begun), err)
+					}
 				}
-				t.Logf("joined within %v, among %d connections so far", took.Round(time.Microsecond), dials.Load())
+				took := time.Since(begun)
+				t.Logf("joined within %v, with %d tries, among %d connections so far", took.Round(time.Microsecond), tries, dials.Load())
 				if *long && took > 2*time.Second {
 					t.Error("that was too long")
 				}
 				l.Close()
 			}
-			close(stop)
-			slow.Wait()
+			end()
 			t.Logf("%+v", s.lifted().TurnedAway)
 		})
 	}
