@@ -37,6 +37,8 @@ func (p *receipts) get(untilTaken bool) *receipt {
 	if r == nil {
 		return newReceipt(untilTaken)
 	}
+	r.mu.Lock() // finish may still be about to return
+	defer r.mu.Unlock()
 	r.untilTaken, r.next, r.at, r.state, r.err = untilTaken, nil, 0, receiptOpen, nil
 	return r
 }
@@ -58,6 +60,7 @@ func (r *receipt) finish(err error) (told bool) {
 	if r.state == receiptOpen {
 		r.state, r.err = receiptFinished, err
 		r.done <- struct{}{}
+		return true
 	}
 	return r.state == receiptFinished
 }
