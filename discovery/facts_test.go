@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"testing"
@@ -194,12 +195,15 @@ func TestHearsayGivesWay(t *testing.T) {
 func FuzzFacts(f *testing.F) {
 	f.Add([]byte{0, 1, 1, 1, 2, 1, 3, 1, 4, 1, 5, 1, 6, 0, 7, 0})
 	f.Add([]byte{0, 9, 2, 9, 3, 9, 1, 9, 4, 9, 0, 9, 5, 9, 6, 200, 0, 9})
+	f.Add(bytes.Repeat([]byte{7, 255, 107, 255, 0, 9, 1, 9}, 8))
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		var (
 			fs    = newFacts(1)
 			now   = time.Unix(1e9, 0)
 			alive = map[uint64]bool{}
 		)
+		ops = ops[:min(len(ops), 200)]
+		crowd := uint64(1000)
 		for len(ops) >= 2 {
 			op, n := ops[0], uint64(ops[1])
 			ops = ops[2:]
@@ -226,8 +230,9 @@ func FuzzFacts(f *testing.F) {
 				now = now.Add(time.Duration(n) * time.Second)
 				fs.sweep(now, hintLife)
 			case 7:
-				for i := range uint64(8 * n) {
-					fs.hear(hint{instance: 1000 + i, addrs: []netip.AddrPort{own}, from: other, hearsay: op > 100}, now)
+				for range 2 * n {
+					crowd++
+					fs.hear(hint{instance: crowd, addrs: []netip.AddrPort{own}, from: other, hearsay: op > 100}, now)
 				}
 			}
 			nodes := fs.snapshot()
