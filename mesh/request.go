@@ -234,8 +234,9 @@ func (q *requests) handle(r request) {
 		q.replied(reply{from: r.From, id: r.id, status: data[8], body: data[9:]})
 		return
 	}
-	// A requester that takes nothing must not keep handlers from others: its reply is dropped when no more can be queued.
-	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply}); err != nil {
+	// A requester that takes nothing must not keep handlers from others: its reply is dropped when no more can be queued. And it may
+	// have nothing to wait for once it has the reply: it acknowledges that at once.
+	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply, ackNow: true}); err != nil {
 		n.set.log.Warn("reply dropped", "peer", r.From, "err", err)
 	}
 }
