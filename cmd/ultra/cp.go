@@ -177,7 +177,7 @@ func (f *cpFlags) run(ctx context.Context, job copyJob, in io.Reader, out, errs 
 	if err != nil {
 		return err
 	}
-	defer node.Close()
+	defer leaveSoon(node)
 	show := newMeter(errs, term.IsTerminal(int(os.Stderr.Fd())) && !f.json)
 	c := &copier{ctx: ctx, node: node, job: job, in: in, out: out, opts: file.Options{Force: f.force, Patience: f.wait, Progress: show.progress}}
 	if f.wait == 0 {
@@ -206,6 +206,13 @@ func (f *cpFlags) run(ctx context.Context, job copyJob, in io.Reader, out, errs 
 		return errInterrupted
 	}
 	return tellEach(errs, err)
+}
+
+// leaveSoon leaves with what was received acknowledged, lest the other side thinks that its last replies are lost.
+func leaveSoon(node *mesh.Node) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = node.Shutdown(ctx) // whatever was to be sent has been
 }
 
 // copier does a job.

@@ -24,8 +24,8 @@ const (
 	retryMost   = time.Second            // … up to this
 	readLate    = 30 * time.Second       // a read without a reply for so long is asked again
 	dropWithin  = 500 * time.Millisecond // how long a copy that is given up tries to say so
-	quickTrip   = 50 * time.Millisecond  // pieces that are answered within this may be more under way at a time …
-	slowTrip    = 200 * time.Millisecond // … and those that take longer, less: small messages wait behind them
+	quickTrip   = 50 * time.Millisecond  // pieces that are answered but this much later than the quickest may be more at a time …
+	slowTrip    = 200 * time.Millisecond // … and those that take this much longer, less: small messages wait behind them
 	fewest      = 2                      // pieces under way at a time, at least
 )
 
@@ -148,11 +148,15 @@ func (f far) list(ctx context.Context, path string) ([]entry, error) {
 	}
 }
 
-// drop tells that a copy is given up; ctx may have ended.
-func (f far) drop(ctx context.Context, id uint64) {
+// drop tells that a copy is given up, and lets what is under way of it land, lest the other side thinks that its replies are
+// lost; ctx may have ended.
+func (f far) drop(ctx context.Context, id uint64, under *flight) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWithin)
 	defer cancel()
 	f.call(ctx, verbDrop, args{ID: id}) // else it is forgotten there after a while
+	for _, p := range under.pieces {
+		p.answer.Wait(ctx) // nobody wants it any more
+	}
 }
 
 // keep says every now and then that a copy is still there, until the function is called that it returns.
@@ -282,6 +286,7 @@ func (c *copying) passing(err error, after time.Duration) bool {
 type flight struct {
 	most   int
 	size   int
+	best   time.Duration // of all round trips
 	pieces []piece
 }
 
@@ -292,9 +297,10 @@ type piece struct {
 	at     time.Time
 }
 
+// newFlight is one of as many pieces as the server wants at most.
 func newFlight(most int) *flight {
 	most = max(fewest, min(most, window))
-	return &flight{most: most, size: most}
+	return &flight{most: most, size: most, best: time.Hour}
 }
 
 func (f *flight) full() bool { return len(f.pieces) >= f.size }
@@ -305,22 +311,15 @@ func (f *flight) add(a *mesh.Answer, offset int64, length int) {
 
 // landed takes the first piece off: it is answered.
 func (f *flight) landed() {
-	switch took := time.Since(f.pieces[0].at); {
-	case took < quickTrip:
+	took := time.Since(f.pieces[0].at)
+	f.best = min(f.best, took)
+	switch late := took - f.best; {
+	case late < quickTrip:
 		f.size = min(f.size+1, f.most)
-	case took > slowTrip:
+	case late > slowTrip:
 		f.size = max(f.size-1, fewest)
 	}
 	f.pieces = f.pieces[1:]
-}
-
-// abandon lets go of all that is under way.
-func (f *flight) abandon(ctx context.Context) {
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	for _, p := range f.pieces {
-		p.answer.Wait(ended) // nobody wants it any more
-	}
 }
 
 // openParent opens the folder that a local file is in, making it where it is missing.

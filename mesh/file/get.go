@@ -231,7 +231,7 @@ func (c *copying) isSame(ctx context.Context, from string, root *os.Root, to str
 	if err != nil {
 		return false, err
 	}
-	c.drop(ctx, r.Answer.ID)
+	c.drop(ctx, r.Answer.ID, &flight{})
 	if r.Answer.Have != e.Size || r.Answer.Size != e.Size {
 		return false, nil
 	}
@@ -264,16 +264,17 @@ func (c *copying) tryGet(ctx context.Context, from string, t target) (meta, erro
 	if c.state.Of == 1 {
 		c.state.Size = r.Answer.Size
 	}
+	under := newFlight(r.Answer.Window)
 	if r.Answer.Have != have {
 		if err := t.restart(); err != nil {
-			c.drop(ctx, id)
+			c.drop(ctx, id, under)
 			return meta{}, err
 		}
 		have = 0
 	}
 	c.at(have, 0)
-	if err := c.fetch(ctx, r.Answer, t, have); err != nil {
-		c.drop(ctx, id)
+	if err := c.fetch(ctx, r.Answer, t, have, under); err != nil {
+		c.drop(ctx, id, under)
 		return meta{}, err
 	}
 	end, err := c.call(ctx, verbEnd, args{ID: id})
@@ -288,9 +289,7 @@ func (c *copying) tryGet(ctx context.Context, from string, t target) (meta, erro
 }
 
 // fetch reads what is behind offset.
-func (c *copying) fetch(ctx context.Context, begun answer, t target, offset int64) error {
-	under := newFlight(begun.Window)
-	defer under.abandon(ctx)
+func (c *copying) fetch(ctx context.Context, begun answer, t target, offset int64, under *flight) error {
 	next := offset
 	for {
 		for next < begun.Size && !under.full() {

@@ -156,7 +156,8 @@ func (c *copying) tryPut(ctx context.Context, local, path string) error {
 	stop := c.keep(ctx, id)
 	defer stop()
 	c.at(have, 0)
-	size, err := c.stream(ctx, r, f, sum, have)
+	under := newFlight(r.Answer.Window)
+	size, err := c.stream(ctx, id, f, sum, have, under)
 	if err == nil {
 		src := source{first: st}
 		if err = src.unchanged(os.Stat(local)); err == nil && size != st.Size() {
@@ -164,7 +165,7 @@ func (c *copying) tryPut(ctx context.Context, local, path string) error {
 		}
 	}
 	if err != nil {
-		c.drop(ctx, id)
+		c.drop(ctx, id, under)
 		return err
 	}
 	end := args{ID: id, Size: size, Sum: sum.Sum(nil), Time: st.ModTime().UnixNano(), Mode: a.Mode}
@@ -209,9 +210,7 @@ func (c *copying) agree(ctx context.Context, f *os.File, sum hash.Hash, a args) 
 }
 
 // stream sends what r gives, from offset on, and gives the size of it all.
-func (c *copying) stream(ctx context.Context, begun reply, r io.Reader, sum hash.Hash, offset int64) (int64, error) {
-	under := newFlight(begun.Answer.Window)
-	defer under.abandon(ctx)
+func (c *copying) stream(ctx context.Context, id uint64, r io.Reader, sum hash.Hash, offset int64, under *flight) (int64, error) {
 	buf := make([]byte, headRoom+pieceSize) // the data of every piece is in the same place, its head right before it
 	data := buf[headRoom:]
 	for end := false; ; {
@@ -223,7 +222,7 @@ func (c *copying) stream(ctx context.Context, begun reply, r io.Reader, sum hash
 			if n == 0 {
 				break
 			}
-			head := encode(nil, request{Verb: verbWrite, Args: args{ID: begun.Answer.ID, Offset: offset}})
+			head := encode(nil, request{Verb: verbWrite, Args: args{ID: id, Offset: offset}})
 			copy(buf[headRoom-len(head):], head)
 			a, err := c.node.Ask(ctx, c.name, mesh.OfKind(kind, buf[headRoom-len(head):headRoom+n]))
 			if err != nil {
@@ -264,11 +263,12 @@ func (c *copying) putStream(ctx context.Context, r io.Reader, path string) error
 	stop := c.keep(ctx, id)
 	defer stop()
 	sum := sha256.New()
-	size, err := c.stream(ctx, begun, r, sum, 0)
+	under := newFlight(begun.Answer.Window)
+	size, err := c.stream(ctx, id, r, sum, 0, under)
 	if err == nil {
 		_, err = c.call(ctx, verbFinish, args{ID: id, Size: size, Sum: sum.Sum(nil)})
 	} else {
-		c.drop(ctx, id)
+		c.drop(ctx, id, under)
 	}
 	if err != nil && c.passing(err, 0) {
 		return fmt.Errorf("%w: %w", ErrStream, err)
