@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,13 +12,17 @@ import (
 
 	"golang.org/x/term"
 
+	"ultrasockets/mesh"
 	"ultrasockets/mesh/file"
 )
 
 const (
 	meterEvery = 200 * time.Millisecond // how often the line is drawn
 	meterSpan  = 20                     // the rate is that of so many drawings: 4 s
-	meterBar   = 20                     // characters
+	meterBar   = 20                     // characters, of a line that is at least …
+	meterWide  = 100                    // … so wide; else half of it
+
+	meterLongest = 100 * time.Hour // a longer time that is left is not told
 )
 
 // meter shows on a terminal how a copy gets on. Safe for concurrent use. Its goroutine ends with end.
@@ -66,11 +71,19 @@ func (m *meter) progress(p file.Progress) {
 	m.state, m.known = p, true
 	if p.Waiting == nil {
 		m.noted = ""
-	} else if text := oneLine(p.Waiting); text != m.noted {
+	} else if text := waitingText(p.Waiting); text != m.noted {
 		m.noted = text
 		m.clear()
 		fmt.Fprintf(m.w, "note: waiting: %s\n", text)
 	}
+}
+
+// waitingText is why a copy waits, for people.
+func waitingText(err error) string {
+	if errors.Is(err, mesh.ErrNoPeer) || errors.Is(err, mesh.ErrOutcomeUnknown) {
+		return "the other node has gone; the copy goes on when it is back"
+	}
+	return oneLine(err)
 }
 
 func (m *meter) clear() {
@@ -108,15 +121,19 @@ func (m *meter) rate() float64 {
 // meterLine is the state in one line of at most width characters.
 func meterLine(p file.Progress, rate float64, width int) string {
 	size := bytesText(float64(p.Done))
+	length := meterBar
+	if width < meterWide {
+		length /= 2
+	}
 	bar := ""
 	left := ""
 	if p.Size > 0 {
 		part := min(1, float64(p.Done)/float64(p.Size))
-		filled := int(part * meterBar)
-		bar = fmt.Sprintf(" %3d%% [%s%s]", int(part*100), strings.Repeat("#", filled), strings.Repeat(".", meterBar-filled))
+		filled := int(part * float64(length))
+		bar = fmt.Sprintf(" %3d%% [%s%s]", int(part*100), strings.Repeat("#", filled), strings.Repeat(".", length-filled))
 		size += " of " + bytesText(float64(p.Size))
-		if rate > 0 && p.Done < p.Size {
-			left = "  " + clockText(time.Duration(float64(p.Size-p.Done)/rate*float64(time.Second))) + " left"
+		if seconds := float64(p.Size-p.Done) / rate; p.Done < p.Size && seconds < meterLongest.Seconds() {
+			left = "  " + clockText(time.Duration(seconds*float64(time.Second))) + " left"
 		}
 	}
 	tail := fmt.Sprintf("%s  %s  %s/s%s", bar, size, bytesText(rate), left)

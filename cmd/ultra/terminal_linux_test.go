@@ -53,3 +53,20 @@ func TestTerminal(t *testing.T) {
 		t.Error(code, screen)
 	}
 }
+
+func TestCopyOnTerminal(t *testing.T) {
+	b := newBench(t)
+	share := t.TempDir()
+	_, addr := b.first("join", "--name", "nas", "--share", share)
+	outer, inner := openTerminal(t)
+	p := b.prepare("cp", putText(t, "hello", t.TempDir(), "a file"), "nas:", "--seed", addr)
+	p.cmd.Stderr = inner
+	p.begin()
+	screen := newStream()
+	go io.Copy(screen, outer) // ends when the terminal is closed
+	if code := p.exit(); code != exitDone {
+		t.Error(code, screen)
+	}
+	screen.has(t, "1 file, 5 B in ")
+	wantText(t, "hello", share, "a file")
+}
