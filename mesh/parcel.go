@@ -65,7 +65,7 @@ func (p *parcel) take(m *Message) {
 func (p *parcel) cutGroup(m *Message) {
 	group := m.data[1 : 1+m.data[0]]
 	m.data = m.data[1+len(group):]
-	if to, _ := groupOf(m.To); to != string(group) {
+	if to, isGroup := groupOf(m.To); !isGroup || to != string(group) {
 		m.To = groupAddress(string(group))
 		p.next.To = m.To // the next one is likely to be for the same
 	}

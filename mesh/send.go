@@ -78,6 +78,11 @@ func (n *Node) Deliver(ctx context.Context, to string, value any, opts ...SendOp
 func (n *Node) deliverAll(ctx context.Context, to, group string, value any, o sendOptions) error {
 	waits, err := n.sendWhole(ctx, to, group, true, value, o, true)
 	if err != nil {
+		for _, w := range waits { // what is queued counts for the next Flush
+			if !w.receipt.abandon() && w.receipt.err != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", w.name, w.receipt.err))
+			}
+		}
 		return err
 	}
 	var errs []error

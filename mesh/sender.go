@@ -221,6 +221,7 @@ func (s *sender) transmit(now time.Duration, w *relay.Writing, limit int, pack p
 	if s.absent || now < s.holdUntil {
 		return
 	}
+	s.look(now) // before an entry is split
 	if s.askDue && len(s.taken) > 0 {
 		s.ask(w)
 	}
