@@ -204,6 +204,9 @@ func (in *intake) sweep(now time.Duration) {
 		if idle > streamKeep && !r.active && !r.inUrgent && !r.inLate && !r.starved && r.waiting.len() == 0 {
 			in.dropHalf(r)
 			delete(in.receivers, from)
+			if r.isWanted {
+				in.wanted--
+			}
 		}
 	}
 }

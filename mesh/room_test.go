@@ -126,3 +126,16 @@ func TestReplyPassesFullInbox(t *testing.T) {
 		t.Errorf("%d replies, used %d of %d", len(in.replies), in.used, in.limit)
 	}
 }
+
+// TestWantedIsForgotten: a sender that repeated a frame of a message that it never ended is waited for by nobody once it is forgotten.
+func TestWantedIsForgotten(t *testing.T) {
+	in := newIntake("b", 1<<20, 1<<20, unpackPlain)
+	in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagFirst|codec.FlagMore, 100))
+	in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagFirst|codec.FlagMore, 100))
+	for now := time.Duration(0); now < 3*streamKeep; now += streamKeep / 3 {
+		in.answers(now, nil, true)
+	}
+	if len(in.receivers) != 0 || in.wanted != 0 {
+		t.Errorf("%d senders known, %d want to hear what is taken", len(in.receivers), in.wanted)
+	}
+}
