@@ -217,7 +217,7 @@ func TestForgedAnswers(t *testing.T) {
 	grown := inUse() - before
 	t.Logf("%d KiB more memory, for four nodes", grown>>10)
 	for _, took := range []time.Duration{founded.Sub(begun), earlyAt.Sub(founded), lateAt.Sub(again), afterAt.Sub(end)} {
-		if took > 5*time.Second {
+		if took > measure(20*time.Second, 5*time.Second) { // with every test the machine is busy
 			t.Errorf("%v is too late", took)
 		}
 	}
