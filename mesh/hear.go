@@ -47,10 +47,14 @@ func (s *sender) setAbsent(now time.Duration) {
 
 // onAck takes an acknowledgement.
 func (s *sender) onAck(now time.Duration, seq uint32, a codec.Ack) {
-	if codec.Less(seq, s.ack.seq) || codec.Less(s.cut, seq) {
+	if codec.Less(s.cut, seq) {
 		return
 	}
 	s.heard = now
+	if codec.Less(seq, s.ack.seq) { // late, or the frames from there on were given up: what was taken was taken
+		s.onTaken(a.Taken)
+		return
+	}
 	s.absent, s.never, s.known = false, false, true
 	progress := seq != s.ack.seq || a.Window > 0 && (!s.granted || s.window == 0)
 	s.advance(now, seq)

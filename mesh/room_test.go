@@ -139,3 +139,29 @@ func TestWantedIsForgotten(t *testing.T) {
 		t.Errorf("%d senders known, %d want to hear what is taken", len(in.receivers), in.wanted)
 	}
 }
+
+// TestTakenAfterGivingUp: who waits until a message is taken hears of it also if those behind it were given up.
+func TestTakenAfterGivingUp(t *testing.T) {
+	w := newWire(1<<20, 40000)
+	pass := func() {
+		w.now += 10 * time.Millisecond
+		w.pass(written(func(x *relay.Writing) { w.o.transmit(w.now, x, 1<<20, plain) }))
+		for answers := w.in.answers(w.now, nil, true); len(answers) > 0; {
+			f, rest, _ := codec.Next(answers)
+			answers = rest
+			w.o.takeAnswer(w.now, f, true)
+		}
+	}
+	awaited := newReceipt(true)
+	w.o.push(0, &draft{body: []byte{1}, kept: true, receipt: awaited})
+	pass()
+	w.o.push(w.now, &draft{body: []byte{2}, kept: true})
+	written(func(x *relay.Writing) { w.o.transmit(w.now, x, 1<<20, plain) }) // lost
+	w.o.giveUpHead(w.now, ErrExpired)
+	takeOne(w.in)
+	w.pass(written(func(x *relay.Writing) { w.o.ask(x) }))
+	pass()
+	if len(w.o.taken) > 0 || len(awaited.done) == 0 {
+		t.Error("the message is taken, and its sender does not hear it")
+	}
+}

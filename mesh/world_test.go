@@ -37,14 +37,18 @@ type world struct {
 
 	sent    map[uint64]letter         // every message
 	arrived map[uint64]bool           // in any inbox
+	taken   map[uint64]bool           // by any application
+	twice   map[[2]uint64]bool        // taken: message and the receiver's instance
+	waits   map[uint64]*receipt       // of messages whose senders wait for the outcome
 	last    map[[2]uint64]uint64      // last message of a sender's instance in a receiver's instance
 	given   map[*actor]map[string]int // reported as undelivered
 	events  map[string]int            // what happened, for the log
 }
 
 type letter struct {
-	from *actor
-	to   string
+	from  *actor
+	to    string
+	group bool
 }
 
 // actor is one instance of a node.
@@ -130,6 +134,7 @@ func newWorld(t *rapid.T) *world {
 		line:      rapid.IntRange(1, 64<<10).Draw(t, "line"),
 		room:      rapid.SampledFrom([]int{1 << 20, 1 << 20, 24 << 10}).Draw(t, "room"),
 		actors:    map[string]*actor{}, sent: map[uint64]letter{}, arrived: map[uint64]bool{},
+		taken: map[uint64]bool{}, twice: map[[2]uint64]bool{}, waits: map[uint64]*receipt{},
 		last: map[[2]uint64]uint64{}, given: map[*actor]map[string]int{}, events: map[string]int{},
 	}
 	for i := range w.relays {
@@ -314,26 +319,90 @@ func (w *world) take(a *actor, n int) {
 		if a.in.receive(a.cut, &m) != nil {
 			return
 		}
-		number := binary.BigEndian.Uint64(m.Bytes())
-		from := w.sent[number].from
-		key := [2]uint64{from.instance(), a.instance()}
-		if number <= w.last[key] {
-			w.t.Fatalf("%q took message %d of %q after %d", a.Name(), number, m.From, w.last[key])
-		}
-		w.last[key] = number
+		w.last[w.took(a, &m)] = binary.BigEndian.Uint64(m.Bytes())
 	}
+}
+
+// takeNewest lets it take some the other way round.
+func (w *world) takeNewest(a *actor, n int) {
+	w.look(a)
+	serial := uint64(1 << 63)
+	for _, m := range a.in.get(n) {
+		if w.took(a, &m); m.Serial >= serial {
+			w.t.Fatalf("%q took message %d after %d", a.Name(), m.Serial, serial)
+		}
+		serial = m.Serial
+	}
+}
+
+// took checks a message that was taken: all that were before it in the order of arrival may have been taken before, but none after it.
+func (w *world) took(a *actor, m *Message) (pair [2]uint64) {
+	number := binary.BigEndian.Uint64(m.Bytes())
+	l := w.sent[number]
+	if isGroup := m.To == "@lab"; isGroup != l.group || !isGroup && m.To != a.Name() {
+		w.t.Fatalf("%q took message %d, which was sent to %q", a.Name(), number, m.To)
+	}
+	pair = [2]uint64{l.from.instance(), a.instance()}
+	if number <= w.last[pair] {
+		w.t.Fatalf("%q took message %d of %q after %d", a.Name(), number, m.From, w.last[pair])
+	}
+	if once := [2]uint64{number, a.instance()}; w.twice[once] {
+		w.t.Fatalf("%q took message %d of %q twice", a.Name(), number, m.From)
+	} else {
+		w.twice[once] = true
+	}
+	w.taken[number] = true
+	return pair
 }
 
 func (a *actor) instance() uint64 { return a.set.hello.Instance }
 
 func (w *world) send(from *actor, to string, size int) {
 	data := append(binary.BigEndian.AppendUint64(nil, w.serial+1), make([]byte, size)...)
-	if _, err := from.sendValue(from.cut, to, data, sendOptions{}, false); err != nil {
+	kind := rapid.IntRange(0, 19).Draw(w.t, "how")
+	o, waits, group := sendOptions{untilTaken: kind == 0}, kind < 2, to != from.Name() && kind%3 == 1
+	var r *receipt
+	var err error
+	if group {
+		body, _ := codec.AppendValue([]byte("\x03lab"), data)
+		r, err = from.sendTo(from.cut, to, &draft{body: body, kept: true, flags: codec.FlagGroup}, o, waits)
+	} else {
+		r, err = from.sendValue(from.cut, to, data, o, waits)
+	}
+	if err != nil {
 		w.events["send refused"]++
 		return
 	}
 	w.serial++
-	w.sent[w.serial] = letter{from, to}
+	w.sent[w.serial] = letter{from, to, group}
+	if r != nil {
+		w.waits[w.serial] = r
+	}
+}
+
+// outcomes checks what those were told who waited for the outcome of a message.
+func (w *world) outcomes() {
+	for number, r := range w.waits {
+		l := w.sent[number]
+		if _, lives := w.given[l.from]; !lives {
+			continue
+		}
+		select {
+		case <-r.done:
+			w.events["waited for"]++
+		default:
+			w.t.Fatalf("%q still waits to hear of message %d to %q, until taken: %v, arrived: %v, taken: %v: %v",
+				l.from.Name(), number, l.to, r.untilTaken, w.arrived[number], w.taken[number], w.describe())
+		}
+		if r.err == nil && (!w.arrived[number] || r.untilTaken && !w.taken[number]) {
+			w.t.Fatalf("%q heard that message %d to %q was delivered, until taken: %v, but arrived: %v, taken: %v",
+				l.from.Name(), number, l.to, r.untilTaken, w.arrived[number], w.taken[number])
+		}
+		if r.err != nil {
+			w.events["told undelivered"]++
+			delete(w.sent, number)
+		}
+	}
 }
 
 // die ends an instance: what it held, and what its relay has not read, is lost.
@@ -417,7 +486,7 @@ func (w *world) settle() {
 				wait = min(wait, max(0, at-a.clock()))
 			}
 			for _, s := range a.out.all() {
-				busy = busy || s.held() > 0
+				busy = busy || s.held() > 0 || len(s.sender.taken) > 0
 			}
 		}
 		if moving || busy {
@@ -432,6 +501,7 @@ func (w *world) settle() {
 			w.pass(wait)
 		}
 	}
+	w.outcomes()
 	// Everything has arrived, or was reported, or was lost with its sender.
 	open := map[letter]int{}
 	for number, l := range w.sent {
@@ -505,6 +575,7 @@ func TestWorld(t *testing.T) {
 			}},
 			{3, func() { w.read(who(), rapid.IntRange(1, 10).Draw(t, "frames")) }},
 			{6, func() { w.take(who(), rapid.IntRange(1, 50).Draw(t, "n")) }},
+			{2, func() { w.takeNewest(who(), rapid.IntRange(1, 50).Draw(t, "n")) }},
 			{2, func() { w.pass(time.Duration(rapid.IntRange(1, 3000).Draw(t, "ms")) * time.Millisecond) }},
 			{6, func() { w.pass(time.Duration(rapid.IntRange(1, 20).Draw(t, "ms")) * time.Millisecond) }},
 			{3, func() {
