@@ -16,7 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ultrasockets/internal/alone"
+	"ultrasockets/testdata/alone"
 )
 
 // beaconEnv makes the test binary a node, for tests that need one in another namespace.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hashicorp/mdns"
 
-	"ultrasockets/internal/alone"
+	"ultrasockets/testdata/alone"
 )
 
 // The tests of this file need a network of their own: they change interfaces and addresses, or speak to the group

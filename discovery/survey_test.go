@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"ultrasockets/internal/alone"
+	"ultrasockets/testdata/alone"
 )
 
 // A survey hears the nodes of all meshes, and none of them hears of it.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ultrasockets/discovery"
-	"ultrasockets/internal/alone"
+	"ultrasockets/testdata/alone"
 )
 
 // TestTwoMeshesApart: two meshes on one network, whose names or secrets differ and whose nodes have the same names, never get

@@ -16,7 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"ultrasockets/internal/alone"
+	"ultrasockets/testdata/alone"
 )
 
 // Attacks on how nodes find each other. What strangers do to a relay is tried in package relay.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"ultrasockets/internal/alone"
 	"ultrasockets/mesh"
+	"ultrasockets/testdata/alone"
 )
 
 // sniff keeps every packet on every interface of this network namespace until stop is called, and counts those of gossip.
