@@ -18,7 +18,7 @@ const (
 	// DefaultPatience is how long a copy waits for a node that is lost.
 	DefaultPatience = time.Minute
 
-	stayEvery   = 10 * time.Second       // a copy that moves nothing says so often that it is still there
+	stayEvery   = 5 * time.Second        // a copy that moves nothing says so often that it is still there
 	handlerLate = 2 * time.Second        // a node that has just come may serve no files for so long
 	retryFirst  = 50 * time.Millisecond  // pause before the first try again; it doubles …
 	retryMost   = time.Second            // … up to this
@@ -27,6 +27,7 @@ const (
 	quickTrip   = 50 * time.Millisecond  // pieces that are answered but this much later than the quickest may be more at a time …
 	slowTrip    = 200 * time.Millisecond // … and those that take this much longer, less: small messages wait behind them
 	fewest      = 2                      // pieces under way at a time, at least
+	maxEntries  = 1 << 20                // of one folder: a server that tells of more does not come to an end
 )
 
 // Options say how to copy. The zero value overwrites nothing and waits a minute for a node that is lost.
@@ -141,6 +142,9 @@ func (f far) list(ctx context.Context, path string) ([]entry, error) {
 			return nil, err
 		}
 		all = append(all, r.Answer.Entries...)
+		if len(all) > maxEntries {
+			return nil, fmt.Errorf("%s:%s has more than %d entries", f.name, path, maxEntries)
+		}
 		if !r.Answer.More || len(r.Answer.Entries) == 0 {
 			return all, nil
 		}

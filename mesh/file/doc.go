@@ -42,7 +42,7 @@
 //	        is not yours, ask again with "compared" (it is refused with "exists" unless there is "force").
 //	        "once": size is not known and nothing of it is kept. "token": 8 random bytes, by which the same copy is known
 //	        again when it comes back.
-//	write   {id, offset}, data                     -> {}                           in order, several may be under way
+//	write   {id, offset} data                      -> {}                           in order, several may be under way
 //	finish  {id, size, sum, time, mode}            -> {}                           verifies, syncs and renames
 //	get     {path, offset, sum}                    -> {id, size, time, mode, have, window}
 //	        begins to read a file, after the first "offset" bytes if their sum is "sum"; "have" tells: that, or 0

@@ -304,3 +304,23 @@ type torn struct{ err error }
 
 func (r torn) Read([]byte) (int, error)  { return 0, r.err }
 func (r torn) Write([]byte) (int, error) { return 0, r.err }
+
+// A name that is not UTF-8 cannot travel: it is told, and keeps nothing else from being copied.
+func TestNamesThatAreNoText(t *testing.T) {
+	o := newOffice(t, file.ServeOptions{})
+	for _, dir := range []string{o.share, o.dir} {
+		if err := os.WriteFile(filepath.Join(dir, "a\xff"), nil, 0o666); err != nil {
+			t.Skip("no such names here: ", err)
+		}
+		write(t, []byte("b"), dir, "b")
+	}
+	r, err := file.Put(o.ctx, o.desk, o.dir, "nas", "new", file.Options{})
+	if !errors.Is(err, file.ErrBadPath) || r.Files != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	holds(t, []byte("b"), o.share, "new", "b")
+	r = o.get("", filepath.Join(o.dir, "back"), file.Options{})
+	if r.Files != 2 || len(r.Skipped) != 1 || r.Skipped[0] != "a\uFFFD" {
+		t.Errorf("%+v", r)
+	}
+}

@@ -45,10 +45,10 @@ func (c *copying) putAny(ctx context.Context, local, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := checkPathOn(path, false); err != nil {
-		return err
-	}
 	if st.IsDir() {
+		if err := checkPathOn(path, false); err != nil {
+			return err
+		}
 		return c.putFolder(ctx, local, path)
 	}
 	c.state.Size, c.state.Of = st.Size(), 1
@@ -127,6 +127,9 @@ func joined(dir, rel string) string {
 
 func (c *copying) putFile(ctx context.Context, local, path string) error {
 	c.state.Path = path
+	if err := checkPathOn(path, false); err != nil {
+		return err
+	}
 	return c.persist(ctx, func() error { return c.tryPut(ctx, local, path) })
 }
 
@@ -199,6 +202,8 @@ func (c *copying) agree(ctx context.Context, f *os.File, sum hash.Hash, a args) 
 		switch {
 		case bytes.Equal(sum.Sum(nil), r.Answer.Sum):
 			return r, nil
+		case a.Fresh:
+			return r, fmt.Errorf("%s: %w", c.name, ErrSum) // it has what nobody sent
 		case !r.Answer.Exists:
 			a.Fresh = true // what there is is not of this file
 		case c.opts.Force:

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"ultrasockets/mesh"
 )
@@ -21,7 +22,7 @@ import (
 const (
 	maxSessions = 256              // copies under way at one server
 	forgetAfter = 30 * time.Second // a copy of which nothing is heard ends then
-	yieldAfter  = 10 * time.Second // … and then already if another wants its name
+	yieldAfter  = 15 * time.Second // … and then already if another wants its name
 	sweepEvery  = 5 * time.Second
 	listAtOnce  = 500 // entries of one reply
 )
@@ -228,7 +229,11 @@ func (s *Server) list(a args) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
-		out.Entries = append(out.Entries, entryOf(st))
+		e := entryOf(st)
+		if !utf8.ValidString(e.Name) {
+			e = entry{Name: strings.ToValidUTF8(e.Name, "\uFFFD"), Kind: KindOther} // it cannot be asked for
+		}
+		out.Entries = append(out.Entries, e)
 	}
 	return reply{Answer: out}, nil
 }
