@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"ultrasockets/codec"
@@ -176,6 +177,9 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 				// What the message says of its size is believed as far as it may cost no more than some frames of it.
 				r.half = make([]byte, 0, max(len(payload), int(min(codec.ItemSize(payload), uint64(in.maxMessage), believed))))
 			}
+		}
+		if len(r.half)+len(payload) > cap(r.half) { // of which no more was believed: it grows in step with what comes
+			r.half = slices.Grow(r.half, max(len(payload), len(r.half)/4, min(len(r.half), believed)))
 		}
 		r.half = append(r.half, payload...)
 		in.used += len(payload)
