@@ -61,6 +61,30 @@ func TestSharedAge(t *testing.T) {
 	}
 }
 
+// TestSharedOutcomes: who waits for a message hears of that one, however often the frame that it waited in was split.
+func TestSharedOutcomes(t *testing.T) {
+	s := newSender("b", "a", time.Hour, 0)
+	s.maxShare = 2 * (codec.SeveralLength + 10) // two share a frame
+	var receipts []*receipt
+	for range 6 {
+		d := &draft{body: make([]byte, 10), receipt: newReceipt(false)}
+		if receipts = append(receipts, d.receipt); !s.join(d) {
+			s.push(0, d)
+		}
+	}
+	for frames := uint32(0); frames <= 3; frames++ {
+		if frames > 0 {
+			s.onAck(0, s.ack.seq+1, codec.Ack{Window: 1 << 16, Messages: 1})
+		}
+		for i, r := range receipts {
+			if arrived := len(r.done) > 0; arrived != (i < 2*int(frames)) {
+				t.Errorf("%d frames of two messages are acknowledged, and who waits for message %d has heard of it: %v", frames, i, arrived)
+			}
+		}
+		written(func(x *relay.Writing) { s.transmit(0, x, 1<<16, plain) })
+	}
+}
+
 // TestNobodyHears: what a group's Deliver has queued before it failed counts for Flush: nobody else hears of it.
 func TestNobodyHears(t *testing.T) {
 	cfg := Config{Name: "a", Groups: []string{"lab"}, Retention: time.Second}
@@ -86,5 +110,17 @@ func TestNobodyHears(t *testing.T) {
 	var lost *UndeliveredError
 	if err := n.Flush(context.Background()); !errors.As(err, &lost) || lost.To != "b" || lost.Count != 1 {
 		t.Errorf("the other's was given up after, and Flush says %v", err)
+	}
+}
+
+// TestNothingBehindAwaited: what waits until it is taken waits for nothing behind it.
+func TestNothingBehindAwaited(t *testing.T) {
+	s := newSender("b", "a", time.Hour, 0)
+	s.push(0, &draft{body: []byte{1}})
+	if !s.join(&draft{body: []byte{2}, receipt: newReceipt(true)}) {
+		t.Error("a message that is waited for does not join one before it")
+	}
+	if s.join(&draft{body: []byte{3}}) {
+		t.Error("a message joins one that is waited for until it is taken")
 	}
 }

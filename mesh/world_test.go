@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -38,6 +39,7 @@ type world struct {
 	sent    map[uint64]letter         // every message
 	arrived map[uint64]bool           // in any inbox
 	taken   map[uint64]bool           // by any application
+	told    map[uint64]bool           // their senders were told that they did not arrive, or perhaps not
 	twice   map[[2]uint64]bool        // taken: message and the receiver's instance
 	waits   map[uint64]*receipt       // of messages whose senders wait for the outcome
 	last    map[[2]uint64]uint64      // last message of a sender's instance in a receiver's instance
@@ -134,7 +136,7 @@ func newWorld(t *rapid.T) *world {
 		line:      rapid.IntRange(1, 64<<10).Draw(t, "line"),
 		room:      rapid.SampledFrom([]int{1 << 20, 1 << 20, 24 << 10}).Draw(t, "room"),
 		actors:    map[string]*actor{}, sent: map[uint64]letter{}, arrived: map[uint64]bool{},
-		taken: map[uint64]bool{}, twice: map[[2]uint64]bool{}, waits: map[uint64]*receipt{},
+		taken: map[uint64]bool{}, told: map[uint64]bool{}, twice: map[[2]uint64]bool{}, waits: map[uint64]*receipt{},
 		last: map[[2]uint64]uint64{}, given: map[*actor]map[string]int{}, events: map[string]int{},
 	}
 	for i := range w.relays {
@@ -281,6 +283,7 @@ func (w *world) read(a *actor, n int) {
 	}
 	h.HandleBatchEnd()
 	w.look(a)
+	w.outcomes(false)
 }
 
 // look checks what has arrived in the inbox, in whatever order it will be taken, and what was given up.
@@ -335,12 +338,20 @@ func (w *world) takeNewest(a *actor, n int) {
 	}
 }
 
+// contents are those of a message.
+func contents(number uint64, size int) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, number), bytes.Repeat([]byte{byte(number)}, size)...)
+}
+
 // took checks a message that was taken: all that were before it in the order of arrival may have been taken before, but none after it.
 func (w *world) took(a *actor, m *Message) (pair [2]uint64) {
 	number := binary.BigEndian.Uint64(m.Bytes())
 	l := w.sent[number]
 	if isGroup := m.To == "@lab"; isGroup != l.group || !isGroup && m.To != a.Name() {
 		w.t.Fatalf("%q took message %d, which was sent to %q", a.Name(), number, m.To)
+	}
+	if !bytes.Equal(m.Bytes(), contents(number, len(m.Bytes())-8)) {
+		w.t.Fatalf("%q took message %d, and it is not what was sent", a.Name(), number)
 	}
 	pair = [2]uint64{l.from.instance(), a.instance()}
 	if number <= w.last[pair] {
@@ -358,7 +369,7 @@ func (w *world) took(a *actor, m *Message) (pair [2]uint64) {
 func (a *actor) instance() uint64 { return a.set.hello.Instance }
 
 func (w *world) send(from *actor, to string, size int) {
-	data := append(binary.BigEndian.AppendUint64(nil, w.serial+1), make([]byte, size)...)
+	data := contents(w.serial+1, size)
 	kind := rapid.IntRange(0, 19).Draw(w.t, "how")
 	o, waits, group := sendOptions{untilTaken: kind == 0}, kind < 2, to != from.Name() && kind%3 == 1
 	var r *receipt
@@ -380,8 +391,8 @@ func (w *world) send(from *actor, to string, size int) {
 	}
 }
 
-// outcomes checks what those were told who waited for the outcome of a message.
-func (w *world) outcomes() {
+// outcomes checks what those were told who waited for the outcome of a message; atEnd: all must have been.
+func (w *world) outcomes(atEnd bool) {
 	for number, r := range w.waits {
 		l := w.sent[number]
 		if _, lives := w.given[l.from]; !lives {
@@ -390,7 +401,14 @@ func (w *world) outcomes() {
 		select {
 		case <-r.done:
 			w.events["waited for"]++
+			delete(w.waits, number)
+			if l.to == l.from.Name() {
+				w.look(l.from)
+			}
 		default:
+			if !atEnd {
+				continue
+			}
 			w.t.Fatalf("%q still waits to hear of message %d to %q, until taken: %v, arrived: %v, taken: %v: %v",
 				l.from.Name(), number, l.to, r.untilTaken, w.arrived[number], w.taken[number], w.describe())
 		}
@@ -400,7 +418,7 @@ func (w *world) outcomes() {
 		}
 		if r.err != nil {
 			w.events["told undelivered"]++
-			delete(w.sent, number)
+			w.told[number] = true
 		}
 	}
 }
@@ -501,11 +519,11 @@ func (w *world) settle() {
 			w.pass(wait)
 		}
 	}
-	w.outcomes()
+	w.outcomes(true)
 	// Everything has arrived, or was reported, or was lost with its sender.
 	open := map[letter]int{}
 	for number, l := range w.sent {
-		if _, lives := w.given[l.from]; lives && !w.arrived[number] {
+		if _, lives := w.given[l.from]; lives && !w.arrived[number] && !w.told[number] {
 			open[l]++
 		}
 	}
