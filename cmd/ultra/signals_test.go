@@ -32,6 +32,19 @@ func TestInterruptLeaves(t *testing.T) {
 	}
 }
 
+// A signal that comes twice at once, as timeout(1) sends it, is one.
+func TestInterruptToldTwice(t *testing.T) {
+	b := newBench(t)
+	p := b.start("join", "--name", "a", "--timeout", "300ms")
+	p.write("nobody hello\na marker\n")
+	p.stdout.has(t, "marker")
+	p.signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != exitFailed {
+		t.Error(code, p.stderr)
+	}
+}
+
 // An interrupt does not wait for somebody who is not here, but for as long as --timeout says; a second one not at all.
 func TestInterruptGivesUp(t *testing.T) {
 	b := newBench(t)
