@@ -60,7 +60,7 @@ func fromEnvironment(flags *pflag.FlagSet, shared []string) error {
 			err = flags.Set(flag.Name, value)
 		}
 		if err != nil {
-			errs = append(errs, usageError{fmt.Errorf("%s in the environment: %w", name, err)})
+			errs = append(errs, usageError{fmt.Errorf("%s in the environment: %w", name, valueError(err))})
 		}
 	})
 	return errors.Join(errs...)
@@ -89,7 +89,11 @@ func fromFile(cmd *cobra.Command, file string, given map[string]bool) error {
 		case name == "secret":
 			err = errors.New("a secret has no place in it; put it in a file of its own (ultra keygen FILE) and name that with secret-file")
 		case flag == nil || !settable(flag) || name == "config":
-			err = fmt.Errorf("%s has no key %q; did you mean %q? Keys are its flags without dashes (ultra help %s)", cmd.Name(), name, nearestKey(cmd.Flags(), name), cmd.Name())
+			meant := ""
+			if near := nearestKey(cmd.Flags(), name); near != "" {
+				meant = fmt.Sprintf("; did you mean %q?", near)
+			}
+			err = fmt.Errorf("%s has no key %q%s; its keys are its flags without dashes (ultra help %s)", cmd.Name(), name, meant, cmd.Name())
 		case !flag.Changed:
 			value := values[name]
 			if path, ok := value.(string); ok && slices.Contains(inFile, name) && !filepath.IsAbs(path) {
@@ -140,7 +144,7 @@ func setFromFile(flags *pflag.FlagSet, flag *pflag.Flag, value any) error {
 	if wants != "" {
 		return fmt.Errorf("%s is %v; it must be %s", flag.Name, value, wants)
 	}
-	return flags.Set(flag.Name, text)
+	return valueError(flags.Set(flag.Name, text))
 }
 
 // textsOf gives the texts of a key that may be given several times: one, a list, or as a table KEY=VALUE each.
@@ -171,7 +175,7 @@ func textsOf(name string, value any) ([]string, error) {
 	return nil, fmt.Errorf("%s is %v; it must be a text in quotes, or a list of them", name, value)
 }
 
-// nearestKey is the key that looks most like what somebody wrote.
+// nearestKey is the key, or the flag, that looks most like what somebody wrote; "" if none looks like it.
 func nearestKey(flags *pflag.FlagSet, wrote string) string {
 	nearest, least := "", 0
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -179,6 +183,9 @@ func nearestKey(flags *pflag.FlagSet, wrote string) string {
 			nearest, least = f.Name, d
 		}
 	})
+	if least > 1+len(wrote)/3 {
+		return ""
+	}
 	return nearest
 }
 

@@ -72,6 +72,9 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("version") {
+				return printVersion(cmd.OutOrStdout())
+			}
 			cmd.SetOut(cmd.ErrOrStderr())
 			if err := cmd.Help(); err != nil {
 				return err
@@ -79,6 +82,8 @@ func newRoot() *cobra.Command {
 			return usageError{errors.New("a verb is missing")}
 		},
 	}
+	root.SetFlagErrorFunc(flagError)
+	root.Flags().Bool("version", false, "as the verb version") // many try it
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	cobra.EnableCommandSorting = false

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -16,12 +17,14 @@ func newVersion() *cobra.Command {
 		Short: "Say which version this is",
 		Long:  "Say which version this is, by which Go it was built, which wire it speaks, and for which platform.\nNodes that speak the same wire understand each other.",
 		Args:  atMost(0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			info, _ := debug.ReadBuildInfo()
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ultra %s, %s, wire %d, %s/%s\n", version(info), runtime.Version(), codec.Version, runtime.GOOS, runtime.GOARCH)
-			return err
-		},
+		RunE:  func(cmd *cobra.Command, _ []string) error { return printVersion(cmd.OutOrStdout()) },
 	}
+}
+
+func printVersion(out io.Writer) error {
+	info, _ := debug.ReadBuildInfo()
+	_, err := fmt.Fprintf(out, "ultra %s, %s, wire %d, %s/%s\n", version(info), runtime.Version(), codec.Version, runtime.GOOS, runtime.GOARCH)
+	return err
 }
 
 // version is that of the module, or the commit it was built from.
