@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 
 	"ultrasockets/mesh"
 )
@@ -26,6 +27,8 @@ var fieldNames = strings.NewReplacer(
 	"Config.Name", "--name", "Config.Mesh", "--mesh", "Config.Groups", "--group", "Config.Bind", "--bind",
 	"Config.Listen", "--listen", "Config.Seeds", "--seed", "Config.Connections", "--connections",
 	"Config.Retention", "--retention", "Config.Tags", "--tag", "Config.Secret", "--secret-file",
+	"raise Connections on", "raise --connections on", "within Retention", "within --retention",
+	"--force (Options.Force)", "--force", mesh.ErrBadConfig.Error()+": ", "", // the exit code says so
 )
 
 // oneLine makes one sentence of an error, also of several joined ones.
@@ -49,7 +52,43 @@ func classify(err error) error {
 	if errors.Is(err, mesh.ErrBadName) || errors.Is(err, mesh.ErrBadConfig) && !isSystem {
 		return usageError{err}
 	}
+	if op != nil && op.Op == "listen" {
+		return cannotListen(op)
+	}
 	return err
+}
+
+// cannotListen says why a port of this machine cannot be had, and what to do.
+func cannotListen(op *net.OpError) error {
+	var name *net.DNSError
+	switch {
+	case errors.As(op, &name):
+		return fmt.Errorf("cannot listen on %s: it has no address here (%w); give an IP address of this machine", name.Name, name)
+	case errors.Is(op, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("cannot listen on %v: that is no address of this machine; it has %s", op.Addr, ownAddresses())
+	case errors.Is(op, syscall.EADDRINUSE):
+		return fmt.Errorf("cannot listen on %v: another program has that port; stop it, or choose another port, or 0 for a free one", op.Addr)
+	}
+	where := ""
+	if op.Addr != nil {
+		where = " on " + op.Addr.String()
+	}
+	return fmt.Errorf("cannot listen%s: %w; choose another port, or 0 for a free one", where, op.Err)
+}
+
+// ownAddresses are the first addresses of this machine that can be listened on without naming an interface.
+func ownAddresses() string {
+	addrs, _ := net.InterfaceAddrs()
+	var own []string
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLinkLocalUnicast() && len(own) < 8 {
+			own = append(own, n.IP.String())
+		}
+	}
+	if len(own) == 0 {
+		return "none"
+	}
+	return strings.Join(own, ", ")
 }
 
 // undelivered is the sentence about messages that were given up.

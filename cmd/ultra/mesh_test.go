@@ -207,7 +207,15 @@ func TestUsage(t *testing.T) {
 		{"watch a", "takes no arguments"},
 		{"completion", "for which shell?"},
 		{"completion tcsh", "for which shell?"},
-		{"join --nonsense", "unknown flag"},
+		{"join --nonsense", "unknown flag --nonsense; \"ultra help join\" lists them"},
+		{"join --nam a", "did you mean --name?"},
+		{"join -x", "unknown flag -x"},
+		{"join --name", "--name needs a value"},
+		{"join --timeout 5", "--timeout is \"5\"; it must be a time with its unit"},
+		{"ping a -c x", "--count is \"x\"; it must be a whole number"},
+		{"join --stay=perhaps", "--stay is \"perhaps\"; it must be true or false"},
+		{"join --name a --share nowhere", "there is no folder nowhere"},
+		{"send not/legal hello", "bad name"},
 		{"join extra", "takes no arguments"},
 		{"join --name -x", "begins with '-'"},
 		{"join --name " + strings.Repeat("x", 65), "bad name"},
@@ -248,8 +256,10 @@ func TestUsage(t *testing.T) {
 	if out := b.must("", "join", "--help"); !strings.Contains(out, "Examples:") {
 		t.Error(out)
 	}
-	if out := b.must("", "version"); !strings.Contains(out, "wire 1") {
-		t.Error(out)
+	for _, ask := range []string{"version", "--version"} {
+		if out := b.must("", ask); !strings.Contains(out, "wire 1") {
+			t.Error(ask, out)
+		}
 	}
 }
 
@@ -264,7 +274,9 @@ func TestSecret(t *testing.T) {
 	a, addr := b.first("join", "--name", "a", "--secret-file", file)
 	b.must("", "send", "a", "psst", "--seed", addr, "--secret-file", file)
 	a.stdout.has(t, `"psst"`)
-	b.fails(exitFailed, "", []string{"send", "a", "hello", "--hostname", addr}, "secret")
+	b.fails(exitFailed, "", []string{"send", "a", "hello", "--hostname", addr}, "has a secret; give it with --secret-file")
+	b.must("", "keygen", file+"3")
+	b.fails(exitFailed, "", []string{"send", "a", "hello", "--hostname", addr, "--secret-file", file + "3"}, "has another secret than")
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -151,6 +151,8 @@ func (f *meshFlags) dial(ctx context.Context, hostname string, cfg mesh.Config) 
 		return node, nil
 	case errors.Is(err, context.Canceled):
 		return nil, errInterrupted
+	case errors.Is(err, mesh.ErrWrongSecret):
+		return nil, f.wrongSecret("the mesh at " + hostname)
 	case errors.Is(err, mesh.ErrNoRelay):
 		return nil, fmt.Errorf("no mesh answers at %s within %v%s; start \"ultra serve\" or \"ultra join --listen\" there, or mend the address", hostname, f.timeout, systemReason(err))
 	}
@@ -171,6 +173,8 @@ func (f *meshFlags) explain(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return errInterrupted
+	case errors.Is(err, mesh.ErrWrongSecret):
+		return f.wrongSecret(fmt.Sprintf("mesh %q", f.meshName()))
 	case errors.Is(err, mesh.ErrNoRelay):
 		why := systemReason(err)
 		if texts := f.notices.all(); len(texts) > 0 && len(f.seeds) == 0 {
@@ -179,6 +183,14 @@ func (f *meshFlags) explain(err error) error {
 		return fmt.Errorf("no mesh %q found within %v%s; start a node with \"ultra join --name a\", or give the address of one with --seed or --hostname; \"ultra doctor\" finds out why", f.meshName(), f.timeout, why)
 	}
 	return classify(err)
+}
+
+// wrongSecret says how the secret of this node and that of the mesh differ.
+func (f *meshFlags) wrongSecret(who string) error {
+	if f.secretFile == "" {
+		return fmt.Errorf("%s has a secret; give it with --secret-file", who)
+	}
+	return fmt.Errorf("%s has another secret than %s holds, or none; all nodes need the same", who, f.secretFile)
 }
 
 func (f *meshFlags) meshName() string {

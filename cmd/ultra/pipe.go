@@ -213,7 +213,14 @@ func (p *pipe) leave(ctx context.Context) error {
 	})
 	defer stop()
 	note := time.AfterFunc(time.Second, func() {
-		fmt.Fprintln(p.errs, "note: waiting until what was sent has arrived or is given up; an interrupt leaves sooner")
+		sooner := "an interrupt leaves sooner"
+		if ctx.Err() != nil {
+			sooner = "another interrupt leaves at once"
+			if p.grace > 0 {
+				sooner = fmt.Sprintf("at most %v (--timeout); %s", p.grace, sooner)
+			}
+		}
+		fmt.Fprintf(p.errs, "note: waiting until what was sent has arrived or is given up; %s\n", sooner)
 	})
 	defer note.Stop()
 	_ = p.node.Shutdown(bounded)

@@ -83,6 +83,9 @@ func (f *sendFlags) split(cmd *cobra.Command, args []string) (letter, error) {
 	case strings.HasPrefix(args[0], mesh.ToAll):
 		return l, usageError{fmt.Errorf("%q is no name; use --group or --all", args[0])}
 	default:
+		if err := checkName(args[0]); err != nil {
+			return l, err
+		}
 		l.address, args = args[0], args[1:]
 	}
 	if len(args) > 0 && !value {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +28,12 @@ func (f *shareFlags) addTo(cmd *cobra.Command) {
 func (f *shareFlags) open(tell func(tale)) (*file.Server, error) {
 	if f.dir == "" {
 		return nil, nil
+	}
+	switch info, err := os.Stat(f.dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, usageError{fmt.Errorf("--share: there is no folder %s; make it first", f.dir)}
+	case err == nil && !info.IsDir():
+		return nil, usageError{fmt.Errorf("--share: %s is not a folder", f.dir)}
 	}
 	server, err := file.NewServer(f.dir, file.ServeOptions{Done: func(t file.Transfer) {
 		event := taleGot
