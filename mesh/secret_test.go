@@ -22,6 +22,9 @@ func TestLoadSecret(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "lab.secret")
 	write := func(text string, mode os.FileMode) {
 		t.Helper()
+		if err := os.RemoveAll(file); err != nil { // who may only read it cannot write it again
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
