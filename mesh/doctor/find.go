@@ -14,6 +14,7 @@ import (
 
 	"ultrasockets/codec"
 	"ultrasockets/discovery"
+	"ultrasockets/mesh"
 )
 
 // find asks who is there, by mDNS, and looks up the seeds.
@@ -166,9 +167,10 @@ func parseAddrs(texts []string) []netip.AddrPort {
 // hashMark stands before the hash of a mesh's name, in place of the name.
 const hashMark = "hash "
 
-// nameMeshes gives the nodes of other meshes the names of those, as one of each told it.
+// nameMeshes gives the nodes of other meshes the names of those, as one of each told it. One with a secret tells none, but
+// may be the mesh whose name everybody knows.
 func (e *exam) nameMeshes() {
-	names := make(map[string]string)
+	names := map[string]string{hashMark + discovery.MeshHash(mesh.DefaultMesh): mesh.DefaultMesh}
 	for _, n := range e.facts.Nodes {
 		var name, wanted string
 		if _, err := fmt.Sscanf(n.Link.Error, "this is the mesh %q, not %q", &name, &wanted); err == nil && codec.CheckName(name) == nil {

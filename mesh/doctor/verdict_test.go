@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"ultrasockets/discovery"
 )
 
 // healthyFacts is what a laptop sees whose mesh is well: its own node is the relay, another follows it.
@@ -124,5 +126,21 @@ func TestFindingsAreShort(t *testing.T) {
 	}
 	if found := wants(t, &Report{Findings: diagnose(f)}, CodeIsolation)[0]; len(found.Sentence) > 300 || !strings.Contains(found.Sentence, "and 61 more") {
 		t.Error(found.Sentence)
+	}
+}
+
+// A mesh with a secret does not tell its name; the default one is known by its hash all the same.
+func TestNameMeshes(t *testing.T) {
+	t.Parallel()
+	e := &exam{facts: Facts{Nodes: []Node{
+		{Mesh: hashMark + discovery.MeshHash("default"), Link: Link{State: LinkSecretNeeded}},
+		{Mesh: hashMark + discovery.MeshHash("lab"), Link: Link{Error: `this is the mesh "lab", not "home"`}},
+		{Mesh: hashMark + discovery.MeshHash("other")},
+	}}}
+	e.nameMeshes()
+	for i, want := range []string{"default", "lab", hashMark + discovery.MeshHash("other")} {
+		if got := e.facts.Nodes[i].Mesh; got != want {
+			t.Errorf("node %d: %q, not %q", i, got, want)
+		}
 	}
 }
