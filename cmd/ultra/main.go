@@ -87,11 +87,25 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	cobra.EnableCommandSorting = false
+	root.SetUsageTemplate(usageWords.Replace(root.UsageTemplate()))
 	root.AddCommand(
 		newDemo(), newJoin(), newServe(), newDial(), newSend(), newCp(), newRequest(), newNodes(), newPing(), newWatch(), newDoctor(), newBenchVerb(), newKeygen(), newCompletion(), newVersion(), newBenchPeer(),
 	)
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "help" {
+			cmd.Use, cmd.Short, cmd.Long = "help [VERB]", "Say all about a verb", "Say all about a verb: what it does, its flags, and examples."
+			cmd.DisableFlagsInUseLine = true
+		}
+	}
 	return root
 }
+
+// usageWords turns the words of the template of all help into those of the rest of it.
+var usageWords = strings.NewReplacer(
+	"\n  {{.CommandPath}} [command]", "", "Available Commands:", "Verbs:",
+	`Use "{{.CommandPath}} [command] --help" for more information about a command.`, `"{{.CommandPath}} help VERB" says the rest.`,
+)
 
 // checkVerb names a verb that does not exist before its flags are looked at, which do not exist either.
 func checkVerb(root *cobra.Command, args []string) error {
