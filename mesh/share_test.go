@@ -59,6 +59,13 @@ func TestSharedAge(t *testing.T) {
 	if s.expire(joined + retention); s.held() > 0 {
 		t.Errorf("%d are still held", s.held())
 	}
+	s.push(0, message())
+	if s.look(shareSpan); !s.join(message()) {
+		t.Error("it does not join one of the last second")
+	}
+	if s.look(shareSpan + 1); s.join(message()) {
+		t.Error("it joins an older one, which would never expire if it went on like that")
+	}
 }
 
 // TestSharedOutcomes: who waits for a message hears of that one, however often the frame that it waited in was split.
@@ -122,5 +129,94 @@ func TestNothingBehindAwaited(t *testing.T) {
 	}
 	if s.join(&draft{body: []byte{3}}) {
 		t.Error("a message joins one that is waited for until it is taken")
+	}
+}
+
+// TestAskedAgain: whether a message was taken is asked until it is answered, whatever becomes of the question.
+func TestAskedAgain(t *testing.T) {
+	s := newSender("b", "a", time.Hour, 0)
+	transmit := func(now time.Duration) int {
+		return len(written(func(x *relay.Writing) { s.transmit(now, x, 1<<16, plain) }))
+	}
+	s.push(0, &draft{body: []byte{1}, receipt: newReceipt(true)})
+	transmit(0)
+	s.onAck(0, s.cut, codec.Ack{Window: 1 << 16, Messages: 10, Taken: s.cut - 1})
+	m := s.mark()
+	if transmit(0) == 0 {
+		t.Fatal("it is not asked")
+	}
+	s.unsend(m)
+	if !s.hasWork() || transmit(0) == 0 {
+		t.Error("it is not asked again when the link had no room for it")
+	}
+	now := time.Duration(0)
+	for range 5 { // nothing comes of them
+		at := s.deadline()
+		if at > now+probeMax {
+			t.Fatalf("after %v it is not asked again before %v", now, at)
+		}
+		now = at
+		if len(written(func(x *relay.Writing) { s.tick(now, true, x, plain) })) == 0 {
+			t.Fatalf("it is not asked after %v", now)
+		}
+	}
+	s.onAck(now, s.cut, codec.Ack{Window: 1 << 16, Messages: 10, Taken: s.cut})
+	if len(s.taken) > 0 || s.deadline() != noDeadline {
+		t.Error("it is answered, and goes on")
+	}
+}
+
+// TestAskedAnother: an instance that knows nothing of the stream cannot tell what the one before it took.
+func TestAskedAnother(t *testing.T) {
+	s := newSender("b", "a", time.Hour, 0)
+	r := newReceipt(true)
+	s.push(0, &draft{body: []byte{1}, receipt: r})
+	written(func(x *relay.Writing) { s.transmit(0, x, 1<<16, plain) })
+	s.onAck(0, s.cut, codec.Ack{Window: 1 << 16, Messages: 10, Taken: s.cut - 1})
+	s.onReset(0, 0, false)
+	if len(r.done) == 0 || !errors.Is(r.err, ErrOutcomeUnknown) {
+		t.Errorf("told: %v, %v", len(r.done) > 0, r.err)
+	}
+}
+
+// TestSharedNonsense: of a frame in which one message is none, nothing is taken.
+func TestSharedNonsense(t *testing.T) {
+	sound := "\x03lab\x01"
+	for _, c := range []struct {
+		flags   codec.Flags
+		payload []byte
+	}{
+		{0, nil},
+		{0, []byte{0}},
+		{0, []byte{0, 0}},
+		{0, severalOf("\x01", "", "\x01")},
+		{0, append(severalOf("\x01"), 0, 2, 1)},
+		{0, append(severalOf("\x01"), 0xff, 0xff)},
+		{codec.FlagMore, severalOf("\x01", "\x02")},
+		{codec.FlagGroup, severalOf(sound, "\x00")},
+		{codec.FlagGroup, severalOf(sound, "\x01\x01")},
+		{codec.FlagGroup, severalOf(sound, "\x03lab")},
+		{codec.FlagGroup, severalOf(sound, "\xff\x01\x01")},
+		{codec.FlagGroup, severalOf(sound, "\x41"+string(make([]byte, 100)))},
+		{codec.FlagGroup | codec.FlagRequest, severalOf(string(make([]byte, 20)))},
+		{codec.FlagRequest, severalOf("12345678\x01", "12345678")},
+		{codec.FlagReply, severalOf("12345678\x00\x01", "12345678\x00")},
+		{codec.FlagReply | codec.FlagRequest, severalOf(string(make([]byte, 20)))},
+	} {
+		in := newIntake("b", 1<<20, 1<<20, unpackPlain)
+		f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagFirst | codec.FlagSeveral | c.flags, To: "b", From: "a", Stream: 7, Payload: c.payload}
+		in.data(0, time.Time{}, f.Append(nil))
+		answer, _, _ := codec.Next(in.answers(0, nil, true))
+		_, took := takeOne(in)
+		if took || len(in.requests)+len(in.replies) > 0 || in.used != 0 || in.inbox.messages != 0 || answer.Kind() != codec.KindUnreachable {
+			t.Errorf("flags %x, %x: taken %v, answered by %v", c.flags, c.payload, took, answer.Kind())
+		}
+	}
+	in := newIntake("b", 1<<20, 1<<20, unpackPlain)
+	in.data(0, time.Time{}, dataFrame("a", 0, codec.FlagFirst|codec.FlagMore, 100))
+	f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagSeveral, To: "b", From: "a", Stream: 7, Seq: 1, Payload: severalOf("\x01", "\x02")}
+	in.data(0, time.Time{}, f.Append(nil))
+	if _, took := takeOne(in); took || in.used != 0 {
+		t.Errorf("in the middle of another message: taken %v, used %d", took, in.used)
 	}
 }

@@ -338,6 +338,32 @@ func (w *world) takeNewest(a *actor, n int) {
 	}
 }
 
+// audit checks that the sums that nodes keep are those of what they hold, once everything is taken.
+func (w *world) audit() {
+	for _, a := range w.actors {
+		var used, granted, promised, active, wanted int
+		for _, r := range a.in.in.receivers {
+			used, granted, promised = used+len(r.half), granted+r.window, promised+r.window+r.messages*messageCost
+			if r.active {
+				active++
+			}
+			if r.isWanted {
+				wanted++
+			}
+		}
+		if in := a.in.in; in.used != used || in.granted != granted || in.promised != promised || in.active != active || in.wanted != wanted ||
+			in.inbox.messages != 0 || in.waiting() != 0 {
+			w.t.Fatalf("%q has used %d (%d), granted %d (%d), promised %d (%d) to %d (%d), %d (%d) want to hear; %d messages wait in %d parcels",
+				a.Name(), in.used, used, in.granted, granted, in.promised, promised, in.active, active, in.wanted, wanted, in.inbox.messages, in.waiting())
+		}
+		for _, s := range a.out.all() {
+			if s.bytes != 0 || s.inflight != 0 {
+				w.t.Fatalf("%q holds nothing for %q, which counts as %d bytes, %d of them under way", a.Name(), s.to, s.bytes, s.inflight)
+			}
+		}
+	}
+}
+
 // contents are those of a message.
 func contents(number uint64, size int) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, number), bytes.Repeat([]byte{byte(number)}, size)...)
@@ -520,6 +546,7 @@ func (w *world) settle() {
 		}
 	}
 	w.outcomes(true)
+	w.audit()
 	// Everything has arrived, or was reported, or was lost with its sender.
 	open := map[letter]int{}
 	for number, l := range w.sent {
