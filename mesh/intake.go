@@ -173,13 +173,13 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 	if f.Flags()&codec.FlagMore != 0 {
 		if len(r.half) == 0 {
 			r.halfAt = r.expected
+			r.size = 0
 			if f.Flags()&prefixFlags == 0 {
-				// What the message says of its size is believed as far as it may cost no more than some frames of it.
-				r.half = make([]byte, 0, max(len(payload), int(min(codec.ItemSize(payload), uint64(in.maxMessage), believed))))
+				r.size = int(min(codec.ItemSize(payload), uint64(in.maxMessage)))
 			}
 		}
-		if len(r.half)+len(payload) > cap(r.half) { // of which no more was believed: it grows in step with what comes
-			r.half = slices.Grow(r.half, max(len(payload), len(r.half)/4, min(len(r.half), believed)))
+		if len(r.half)+len(payload) > cap(r.half) {
+			r.half = slices.Grow(r.half, r.growth(len(payload)))
 		}
 		r.half = append(r.half, payload...)
 		in.used += len(payload)

@@ -20,7 +20,8 @@ type receiver struct {
 	stream    uint32
 	expected  uint32
 	half      []byte                  // what has arrived of a message that goes on …
-	halfAt    uint32                  // … and the number of its first frame
+	halfAt    uint32                  // … and the number of its first frame …
+	size      int                     // … and its size, as it says itself; 0: it does not
 	refusing  codec.UnreachableReason // the message at expected was refused for this reason, until another begins; 0: no
 	lastFrame time.Duration
 
@@ -100,6 +101,16 @@ func (r *receiver) begin(stream, seq uint32) {
 	r.firstWaiting += uint64(r.waiting.len())
 	r.waiting, r.isWanted = fifo[waitingMessage]{}, false
 	r.resetDue, r.resetSent, r.refusal, r.refusing, r.turnedAway = false, false, 0, 0, false
+}
+
+// growth is how much memory the half message is to get next, for n bytes at least. What it says of its size is believed as far as
+// it costs no more than some frames of it, or three times what has come; else it grows in step with that.
+func (r *receiver) growth(n int) int {
+	have := len(r.half)
+	if left := r.size - have; left >= n {
+		return max(n, min(left, max(believed, 3*have)))
+	}
+	return max(n, have/4, min(have, believed))
 }
 
 // skipTo goes on at seq: all before was given up by the sender.

@@ -12,7 +12,7 @@ import (
 // BenchmarkStream is both ends of a stream without a link between them: what numbers, checksums, windows and acknowledgements
 // cost for each message.
 func BenchmarkStream(b *testing.B) {
-	for _, size := range []int{16, 128, 1024, 64 << 10} {
+	for _, size := range []int{16, 128, 1024, 64 << 10, 1 << 20} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			s := &outStream{sender: *newSender("b", "a", time.Hour, 0)}
 			s.maxShare = codec.MaxPayload
