@@ -220,3 +220,39 @@ func TestSharedNonsense(t *testing.T) {
 		t.Errorf("in the middle of another message: taken %v, used %d", took, in.used)
 	}
 }
+
+// TestSharedRequests: requests that came in one frame count as held until the last of them is handled, and then no more.
+func TestSharedRequests(t *testing.T) {
+	in := newIntake("b", 1<<20, 1<<20, unpackPlain)
+	f := codec.Frame{
+		Kind: codec.KindData, Flags: codec.FlagFirst | codec.FlagRequest | codec.FlagSeveral, To: "b", From: "a", Stream: 7, Seq: 5,
+		Payload: severalOf("11111111\x01", "22222222\x02", "33333333\x03"),
+	}
+	in.data(0, time.Time{}, f.Append(nil))
+	used := in.used
+	for i := range in.requests {
+		if in.used != used || in.receivers["a"].taken != 5 {
+			t.Errorf("%d of 3 are handled: %d bytes of %d are held, taken before %d", i, in.used, used, in.receivers["a"].taken)
+		}
+		in.took(&in.requests[i].parcel)
+	}
+	if len(in.requests) != 3 || in.used != 0 || in.receivers["a"].taken != 6 {
+		t.Errorf("all %d are handled: %d bytes are held, taken before %d", len(in.requests), in.used, in.receivers["a"].taken)
+	}
+}
+
+// TestToldOnce: what a Deliver says is given up is not said by Flush again.
+func TestToldOnce(t *testing.T) {
+	n := newTestNode(t)
+	told := newReceipt(false)
+	for _, d := range []*draft{{body: []byte{1}}, {body: []byte{2}, receipt: told}, {body: []byte{3}}} {
+		if err := n.out.send(context.Background(), "b", d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.out.one("b", func(s *outStream) { s.giveUpAll(0, ErrExpired) })
+	var lost *UndeliveredError
+	if err := n.Flush(context.Background()); !errors.As(err, &lost) || lost.Count != 2 || len(told.done) == 0 {
+		t.Errorf("Flush says %v; who waited has heard: %v", err, len(told.done) > 0)
+	}
+}
