@@ -111,6 +111,7 @@ func TestTenThousandLines(t *testing.T) {
 func TestStatic(t *testing.T) {
 	b := newBench(t)
 	server, addr := b.first("serve", "127.0.0.1:0", "--name", "server", "--connections", "2")
+	b.start("serve", "127.0.0.1:0", "--name", "other", "--events").stderr.has(t, `" on port `) // a free one: say which
 	c1 := b.start("dial", addr, "--name", "c1", "--events")
 	c1.stderr.has(t, "c1 is in mesh")
 	c2 := b.start("dial", "tcp://"+addr, "--name", "c2", "--events")

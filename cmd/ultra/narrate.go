@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,7 +59,11 @@ func (t tale) sentence() string {
 		if len(t.Nodes) == 1 {
 			nodes = "1 node"
 		}
-		return fmt.Sprintf("%s is in mesh %q (relay %s, %s).", t.Name, t.Mesh, t.Relay, nodes)
+		where := "" // for who is to name it as a seed, or to dial it
+		if _, port, err := net.SplitHostPort(t.Addr); err == nil {
+			where = " on port " + port
+		}
+		return fmt.Sprintf("%s is in mesh %q%s (relay %s, %s).", t.Name, t.Mesh, where, t.Relay, nodes)
 	case taleProblem:
 		return "note: " + t.Reason
 	case talePut, taleGot:
