@@ -25,13 +25,15 @@ func entryOf(hello *codec.Hello, addr string) codec.Entry {
 // listing is what the roster says of a node; guarded by Hub.mu.
 type listing struct {
 	entry   codec.Entry
-	packed  []byte // entry, encoded
+	packed  []byte // entry, encoded; nil of a visitor, whom no roster lists
 	changed uint64 // number of its last change in the news
 }
 
 func listingOf(hello *codec.Hello, addr string) listing {
 	l := listing{entry: entryOf(hello, addr)}
-	l.packed = l.entry.Append(nil)
+	if !hello.Visitor {
+		l.packed = l.entry.Append(nil)
+	}
 	return l
 }
 
