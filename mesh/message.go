@@ -30,7 +30,7 @@ func (m Message) Bytes() []byte {
 	return m.data
 }
 
-// Text gives the text that was sent. Of []byte it gives the bytes as they are, of other types CBOR's diagnostic
+// Text gives the text that was sent; of the zero Message "". Of []byte it gives the bytes as they are, of other types CBOR's diagnostic
 // notation (RFC 8949, section 8), which looks like JSON.
 func (m Message) Text() string {
 	if s, ok := codec.AsText(m.data); ok {
@@ -38,6 +38,9 @@ func (m Message) Text() string {
 	}
 	if b, ok := codec.AsBytes(m.data); ok {
 		return string(b)
+	}
+	if len(m.data) == 0 { // no message, as beside an error
+		return ""
 	}
 	return codec.Diagnose(m.data)
 }

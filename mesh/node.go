@@ -346,6 +346,7 @@ func (n *Node) Peers() []Peer {
 		}
 		switch ref := n.port.Load(); {
 		case !p.Relay || ref == nil:
+		case p.Self && p.Addr != "": // where others find it: it may listen everywhere
 		case p.Self:
 			p.Addr = n.listener.Addr().String()
 		case ref.Addr() != nil:

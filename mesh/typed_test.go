@@ -165,3 +165,11 @@ func TestSeedsOfLightNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestZeroMessage: what stands beside an error is no message, and prints nothing.
+func TestZeroMessage(t *testing.T) {
+	var m mesh.Message
+	if m.Text() != "" || len(m.Bytes()) != 0 || m.Value() != nil {
+		t.Errorf("%q %q %v", m.Text(), m.Bytes(), m.Value())
+	}
+}
