@@ -48,15 +48,15 @@ type receiver struct {
 	refusal      codec.UnreachableReason // 0: none
 	refusedSeq   uint32
 	lastGroup    string // as of the last message to a group: saves an allocation
-	waiting      fifo[waitingMessage]
+	waiting      fifo[waitingParcel]
 	firstWaiting uint64 // number of waiting[0] since the receiver exists
 	taken        uint32
 	wanted       uint32 // the sender wants to hear at once when all before this number are taken …
 	isWanted     bool   // … as long as this is true
 }
 
-// waitingMessage is a complete message that the application has not taken, or has taken before an older one.
-type waitingMessage struct {
+// waitingParcel is a parcel that the application has not taken, or has taken before an older one.
+type waitingParcel struct {
 	end   uint32 // all frames before this number are taken with it
 	taken bool
 }
@@ -99,7 +99,7 @@ func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, 
 func (r *receiver) begin(stream, seq uint32) {
 	r.known, r.stream, r.expected, r.taken = true, stream, seq, seq
 	r.firstWaiting += uint64(r.waiting.len())
-	r.waiting, r.isWanted = fifo[waitingMessage]{}, false
+	r.waiting, r.isWanted = fifo[waitingParcel]{}, false
 	r.resetDue, r.resetSent, r.refusal, r.refusing, r.turnedAway = false, false, 0, 0, false
 }
 
@@ -146,7 +146,7 @@ func (r *receiver) want(seq uint32) {
 
 // complete notes that a parcel goes to the inbox, and gives its number.
 func (r *receiver) complete(end uint32) uint64 {
-	r.waiting.push(waitingMessage{end: end})
+	r.waiting.push(waitingParcel{end: end})
 	return r.firstWaiting + uint64(r.waiting.len()) - 1
 }
 

@@ -179,10 +179,10 @@ func (n *Node) sendWhole(ctx context.Context, to, group string, isGroup bool, va
 	if err != nil {
 		return nil, err
 	}
+	if len(data) > n.set.MaxMessage { // also if nobody is in the group
+		return nil, n.tooLarge(len(data))
+	}
 	if o.bestEffort {
-		if len(data) > n.set.MaxMessage {
-			return nil, n.tooLarge(len(data))
-		}
 		return nil, n.sendOnce(to, group, isGroup, flags, data)
 	}
 	var receipts []receiptOf

@@ -32,7 +32,7 @@ type Status struct {
 	Relay *RelayStats
 }
 
-// InboxStatus is how full an inbox is. A message counts 96 bytes more than its length.
+// InboxStatus is how full an inbox is. A message counts 96 bytes more than its length; small ones that came together do once.
 type InboxStatus struct {
 	Messages int // whole messages that the application has not taken
 	Bytes    int // of them, of what has arrived of larger ones, and of requests not handled yet
@@ -65,7 +65,7 @@ type SentStats struct {
 type StreamStatus struct {
 	Name     string
 	Messages int  // queued, not acknowledged
-	Bytes    int  // of them; a message counts 96 bytes more than its length
+	Bytes    int  // of them; a message counts 96 bytes more than its length, those that will share a frame once
 	InFlight int  // bytes sent, not acknowledged
 	Window   int  // bytes that may be in flight; 0: nothing is granted, so one frame is
 	Absent   bool // the relay knows no such name
