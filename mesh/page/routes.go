@@ -15,11 +15,12 @@ var assets embed.FS
 
 // files are what the page is made of, by path.
 var files = map[string]struct{ name, kind string }{
-	"/{$}":      {"index.html", "text/html; charset=utf-8"},
-	"/page.css": {"page.css", "text/css; charset=utf-8"},
-	"/page.js":  {"page.js", "text/javascript; charset=utf-8"},
-	"/draw.js":  {"draw.js", "text/javascript; charset=utf-8"},
-	"/icon.svg": {"icon.svg", "image/svg+xml"},
+	"/{$}":         {"index.html", "text/html; charset=utf-8"},
+	"/page.css":    {"page.css", "text/css; charset=utf-8"},
+	"/page.js":     {"page.js", "text/javascript; charset=utf-8"},
+	"/draw.js":     {"draw.js", "text/javascript; charset=utf-8"},
+	"/icon.svg":    {"icon.svg", "image/svg+xml"},
+	"/favicon.ico": {"icon.svg", "image/svg+xml"}, // a browser that was refused the page looks there, and may do so once it has the token
 }
 
 func (p *Page) routes() http.Handler {
