@@ -207,3 +207,28 @@ func TestReceiverCrashes(t *testing.T) {
 	}
 	t.Logf("%d messages, %d crashes: %d were acknowledged and not taken, %d were taken and came again, nothing else is missing or twice", sent, crashes, lost, again)
 }
+
+// TestSlowSeed: of two seeds that of another mesh refuses at once, and that of this mesh answers late.
+func TestSlowSeed(t *testing.T) {
+	t.Parallel()
+	relay := func(name string) string {
+		n, err := mesh.Join(within(t, 10*time.Second), mesh.Config{Name: "relay", Mesh: name, Role: mesh.RoleServer, Bind: "127.0.0.1", NoMDNS: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { n.Close() })
+		return n.Addr().String()
+	}
+	slow := newProxy(t, relay("ours"))
+	slow.delay = 600 * time.Millisecond
+	n, err := mesh.Join(within(t, 20*time.Second), mesh.Config{
+		Name: "a", Mesh: "ours", Bind: "127.0.0.1", NoMDNS: true, Seeds: []string{relay("theirs"), slow.addr()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := n.Deliver(within(t, 10*time.Second), "relay", "late"); err != nil {
+		t.Error(err)
+	}
+}

@@ -25,6 +25,7 @@ const (
 	orphanFor      = 10 * time.Second        // an orphan that finds nobody to agree with is a newcomer then
 	failedFor      = 3 * time.Second         // a candidate that could not be reached is not asked again for so long
 	refusedFor     = expectFor - time.Second // a name or place that is taken may become free for so long
+	hearFor        = 5 * time.Second         // a refusal is not for good while a slow seed has said nothing yet, at most so long
 	hintFor        = 3 * time.Second         // a newcomer believes so long that somebody is there of whom only multicast tells
 	maxTargets     = 256                     // targets remembered
 )
@@ -326,11 +327,25 @@ func (s *seek) refusedForGood() error {
 		}
 	case errors.Is(s.refusal, ErrMeshFull), errors.Is(s.refusal, ErrBadName), errors.Is(s.refusal, ErrNotAdmitted), errors.Is(s.refusal, ErrBadHello):
 	default:
-		if s.u.wasLinked || s.u.set.Role == RoleServer || s.u.hostname == "" && !s.settled() {
+		if s.u.wasLinked || s.u.set.Role == RoleServer || s.u.hostname == "" && (!s.settled() || s.unheard()) {
 			return nil
 		}
 	}
 	return s.refusal
+}
+
+// unheard tells whether somebody who may know better than those who refused this node has not said a word yet: the quick seed of
+// another mesh does not outvote the slow one of this.
+func (s *seek) unheard() bool {
+	if s.elapsed() > hearFor {
+		return false
+	}
+	for _, t := range s.targets {
+		if t.wanted && t.source == sourceTrusted && (!t.tried || errors.Is(t.err, context.Canceled)) {
+			return true
+		}
+	}
+	return false
 }
 
 // explain says why ctx ended before there was a relay.
