@@ -105,6 +105,35 @@ func TestHalfMessageComesBack(t *testing.T) {
 	}
 }
 
+// TestSmallSender: a sender that may hold much less than the receiver's window does not wait for acknowledgements that come when
+// there is time.
+func TestSmallSender(t *testing.T) {
+	const limit = 64 << 10
+	for _, size := range []int{1, 100, 3000, 20_000} {
+		w := newWire(16<<20, 1<<20)
+		w.o.askEvery = limit / askPart
+		w.now = time.Second
+		for came, stalled := 0, 0; came < 2000; {
+			for w.o.bytes+size+messageCost <= limit {
+				w.o.push(w.now, &draft{body: make([]byte, size), kept: true})
+				w.o.queue.at(w.o.queue.len() - 1).shut()
+			}
+			if stalled++; stalled > 10 {
+				t.Fatalf("%d B: nothing is acknowledged after %d messages", size, came)
+			}
+			w.pass(written(func(x *relay.Writing) { w.o.transmit(w.now, x, 1<<20, plain) }))
+			for b := w.in.answers(w.now, nil, false); len(b) > 0; {
+				var f codec.Raw
+				f, b, _ = codec.Next(b)
+				if w.o.takeAnswer(w.now, f, true); w.o.bytes < limit/2 {
+					stalled = 0
+				}
+			}
+			came += len(w.in.get(All))
+		}
+	}
+}
+
 // TestNoTicksForNothing: once everything is said, nobody asks for ticks.
 func TestNoTicksForNothing(t *testing.T) {
 	w := newWire(1<<20, 1<<20)

@@ -19,6 +19,9 @@ import (
 // maxStreams is the number of names to which messages can be held at the same time.
 const maxStreams = 1 << 16
 
+// askPart is the part of SendBytes after which a sender asks for an acknowledgement: who waits for room waits until half is free.
+const askPart = 4
+
 // outbound is safe for concurrent use.
 type outbound struct {
 	// static
@@ -146,6 +149,7 @@ func (o *outbound) stream(to string) (*outStream, error) {
 		return nil, fmt.Errorf("%w: messages to %d names are held already", ErrTooManyNames, maxStreams)
 	}
 	s := &outStream{sender: *newSender(to, o.set.Name, o.set.Retention, o.clock())}
+	s.askEvery = o.set.SendBytes / askPart
 	if e, ok := o.lookup(to); ok {
 		s.setPeer(o.set.Transforms, e)
 	}

@@ -50,6 +50,7 @@ type sender struct {
 	retention time.Duration
 	maxCut    int // largest payload before packing; the owner may change it
 	maxShare  int // largest payload that messages share; 0: none do now; the owner may change it
+	askEvery  int // so much of what bytes counts is sent before an acknowledgement is asked for; 0: any; the owner may set it
 
 	// the queue
 	queue  fifo[entry] // the oldest is entry number headN
@@ -68,6 +69,7 @@ type sender struct {
 	window   int
 	messages int
 	inflight int // cost of the frames from ack up to next
+	unasked  int // what bytes counts of the frames since the last that is to be acknowledged at once
 
 	// time
 	idleSince time.Duration // when the queue became empty
@@ -377,8 +379,15 @@ func (s *sender) appendFrame(w *relay.Writing, ackNow bool, pack packFunc) error
 	if e.count > 1 {
 		flags |= codec.FlagSeveral
 	}
-	if ackNow {
+	// The receiver acknowledges in time for its own window. A sender that holds less than that says when it needs it.
+	if s.unasked += to - from; to == len(e.data) {
+		s.unasked += messageCost
+	}
+	if ackNow || s.askEvery > 0 && s.unasked >= s.askEvery {
 		flags |= codec.FlagAckNow
+	}
+	if flags&codec.FlagAckNow != 0 {
+		s.unasked = 0
 	}
 	f := codec.Frame{Kind: codec.KindData, Flags: flags, Packing: packing, To: s.to, From: s.from, Stream: s.id, Seq: s.next.seq, Payload: payload}
 	if packing == 0 {
