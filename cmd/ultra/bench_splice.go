@@ -14,13 +14,14 @@ import (
 
 // The bare TCP forwarder that ultra bench compares with, and how one sends through it: no names, no numbers, no
 // acknowledgements, one connection for each sender and receiver of its messages; as lean as a careful programmer makes it.
+// With "frames" the same connections carry what ours carry: then the forwarder moves the same bytes, and what is left of the
+// difference is the contract.
 
 const (
 	keySize      = 8        // what a connection begins with; two with the same key are a pair
 	pairedByte   = 1        // the forwarder's only own word: the pair is complete
 	spliceBuffer = 64 << 10 // most that is read or written at a time
 	spliceFirst  = 2 << 10  // a buffer's size until a read fills it: links on which little is sent need little
-	lengthSize   = 4        // of a message, big-endian, before it
 )
 
 // benchForwarder starts the forwarder, in this process: "ultra bench-peer splice".
@@ -97,16 +98,17 @@ func forward(to, from net.Conn) {
 // spliceWay opens the way through a forwarder of its own, which has a connection for each pair of sender and receiver.
 type spliceWay struct {
 	addr  string
+	wrap  func() wrapping
 	pairs uint64
 	conns []net.Conn
 }
 
-func openSplice(ctx context.Context, w load.Work) (*load.Way, error) {
+func openSplice(ctx context.Context, w load.Work, wrap func() wrapping) (*load.Way, error) {
 	peer, err := startBenchPeer(peerSplice, load.PeerConfig{})
 	if err != nil {
 		return nil, err
 	}
-	b := &spliceWay{addr: peer.Addr}
+	b := &spliceWay{addr: peer.Addr, wrap: wrap}
 	way := &load.Way{Usage: peer.Usage, Link: b.link}
 	way.Close = func() {
 		for _, conn := range b.conns {
@@ -129,8 +131,8 @@ func (b *spliceWay) fill(ctx context.Context, way *load.Way, w load.Work) error 
 			if err != nil {
 				return err
 			}
-			outs = append(outs, newSpliceOutlet(from))
-			way.Ins = append(way.Ins, load.In{Inlet: newSpliceInlet(to, w.Size, false), Sources: 1})
+			outs = append(outs, newSpliceOutlet(from, b.wrap()))
+			way.Ins = append(way.Ins, load.In{Inlet: newSpliceInlet(to, w.Size, b.wrap(), nil), Sources: 1})
 		}
 		way.Outs = append(way.Outs, outs)
 	}
@@ -140,12 +142,12 @@ func (b *spliceWay) fill(ctx context.Context, way *load.Way, w load.Work) error 
 			return err
 		}
 		callers, _ := w.Callers()
-		in := newSpliceInlet(from, load.HeaderSize, false)
-		way.Asker = &spliceCallers{conn: from, in: in}
+		in := newSpliceInlet(from, load.HeaderSize, b.wrap(), nil)
+		way.Asker = &spliceCallers{conn: from, in: in, wrap: b.wrap()}
 		if callers == 1 {
-			way.Asker = &spliceWindow{newSpliceOutlet(from), in}
+			way.Asker = &spliceWindow{newSpliceOutlet(from, b.wrap()), in}
 		}
-		way.Ins = append(way.Ins, load.In{Inlet: newSpliceInlet(to, w.Size, true), Sources: callers})
+		way.Ins = append(way.Ins, load.In{Inlet: newSpliceInlet(to, w.Size, b.wrap(), b.wrap()), Sources: callers})
 	}
 	return nil
 }
@@ -204,26 +206,27 @@ func awaitPaired(ctx context.Context, conn net.Conn) error {
 // spliceOutlet gathers messages and writes them when the buffer is full.
 type spliceOutlet struct {
 	conn net.Conn
+	wrap wrapping
 	buf  []byte
 }
 
-func newSpliceOutlet(conn net.Conn) *spliceOutlet {
-	return &spliceOutlet{conn, make([]byte, 0, spliceBuffer)}
+func newSpliceOutlet(conn net.Conn, wrap wrapping) *spliceOutlet {
+	return &spliceOutlet{conn, wrap, make([]byte, 0, spliceBuffer)}
 }
 
 func (o *spliceOutlet) Send(_ context.Context, m []byte) error {
-	if len(o.buf)+lengthSize+len(m) > cap(o.buf) {
+	size := o.wrap.size(len(m))
+	if len(o.buf)+size > cap(o.buf) {
 		if err := o.Flush(); err != nil {
 			return err
 		}
 	}
-	if lengthSize+len(m) > cap(o.buf) { // a copy would not pay
-		length := binary.BigEndian.AppendUint32(o.buf[:0], uint32(len(m)))
-		_, err := (&net.Buffers{length, m}).WriteTo(o.conn)
+	if size > cap(o.buf) { // a copy would not pay
+		parts := o.wrap.parts(m)
+		_, err := parts.WriteTo(o.conn)
 		return err
 	}
-	o.buf = binary.BigEndian.AppendUint32(o.buf, uint32(len(m)))
-	o.buf = append(o.buf, m...)
+	o.buf = o.wrap.append(o.buf, m)
 	return nil
 }
 
@@ -239,14 +242,15 @@ func (o *spliceOutlet) Flush() error {
 // spliceInlet cuts messages out of what it reads. If it answers, then all of one read with one write.
 type spliceInlet struct {
 	conn    net.Conn
+	wrap    wrapping
 	buf     []byte
-	r, w    int    // what of buf was read from conn and not taken
-	answers []byte // nil: it does not answer
-	answer  bool
+	r, w    int      // what of buf was read from conn and not taken
+	answer  wrapping // nil: it does not answer
+	answers []byte
 }
 
-func newSpliceInlet(conn net.Conn, size int, answer bool) *spliceInlet {
-	return &spliceInlet{conn: conn, buf: make([]byte, max(spliceBuffer, 4*(lengthSize+size))), answer: answer}
+func newSpliceInlet(conn net.Conn, size int, wrap, answer wrapping) *spliceInlet {
+	return &spliceInlet{conn: conn, wrap: wrap, buf: make([]byte, max(spliceBuffer, 4*wrap.size(size))), answer: answer}
 }
 
 func (in *spliceInlet) Take(ctx context.Context, f func(m []byte) bool) error {
@@ -268,25 +272,28 @@ func (in *spliceInlet) Take(ctx context.Context, f func(m []byte) bool) error {
 
 // taken hands over what is there, until f wants no more.
 func (in *spliceInlet) taken(f func(m []byte) bool) (more bool, err error) {
-	for in.w-in.r >= lengthSize {
-		n := int(binary.BigEndian.Uint32(in.buf[in.r:]))
-		if n < load.HeaderSize || lengthSize+n > len(in.buf) {
-			return false, fmt.Errorf("a message of %d bytes came through the splice, where none is sent", n)
+	for {
+		m, n, err := in.wrap.cut(in.buf[in.r:in.w])
+		if err != nil {
+			return false, err
 		}
-		if in.w-in.r < lengthSize+n {
-			break
+		if n == 0 {
+			return true, nil
 		}
-		m := in.buf[in.r+lengthSize : in.r+lengthSize+n]
-		in.r += lengthSize + n
-		if in.answer {
-			in.answers = binary.BigEndian.AppendUint32(in.answers, load.HeaderSize)
-			in.answers = append(in.answers, m[:load.HeaderSize]...)
+		in.r += n
+		if m == nil {
+			continue
+		}
+		if len(m) < load.HeaderSize {
+			return false, fmt.Errorf("a message of %d bytes came through the splice, where none is sent", len(m))
+		}
+		if in.answer != nil {
+			in.answers = in.answer.append(in.answers, m[:load.HeaderSize])
 		}
 		if !f(m) {
 			return false, nil
 		}
 	}
-	return true, nil
 }
 
 // read reads more. What is left of a message moves to the front only when the rest of it would not fit behind.
@@ -294,9 +301,9 @@ func (in *spliceInlet) read() error {
 	if in.r == in.w {
 		in.r, in.w = 0, 0
 	}
-	need := lengthSize
-	if in.w-in.r >= lengthSize {
-		need += int(binary.BigEndian.Uint32(in.buf[in.r:]))
+	need := in.wrap.need(in.buf[in.r:in.w])
+	if need > len(in.buf) {
+		return fmt.Errorf("a message of %d bytes begins in the splice, where none is sent", need)
 	}
 	if in.r+need > len(in.buf) || in.w == len(in.buf) {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
@@ -354,8 +361,9 @@ type spliceCallers struct {
 	in   *spliceInlet
 
 	mu      sync.Mutex
-	pending []byte // to be written. Guarded by mu, like all below.
-	spare   []byte // the other buffer, for while pending is written
+	wrap    wrapping // guarded by mu, like all below
+	pending []byte   // to be written
+	spare   []byte   // the other buffer, for while pending is written
 	writing bool
 }
 
@@ -404,8 +412,7 @@ func (a *spliceCallers) call(ctx context.Context, s *load.Source, answered <-cha
 func (a *spliceCallers) send(m []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pending = binary.BigEndian.AppendUint32(a.pending, uint32(len(m)))
-	a.pending = append(a.pending, m...)
+	a.pending = a.wrap.append(a.pending, m)
 	if a.writing {
 		return nil
 	}
