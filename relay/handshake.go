@@ -179,8 +179,9 @@ func (s *shake) answer(p codec.Preamble) error {
 	sec, used, err := secureServer(s.raw, s.in, s.hub.psks, prologue)
 	if err != nil {
 		if errors.Is(err, ErrWrongSecret) {
-			s.hub.count.turnAway(awayBadSecret)
+			s.hub.count.turnAway(awayBadSecret) // before the other side knows, as all that is counted
 		}
+		_, _ = s.raw.Write(emptyRecord)
 		return err
 	}
 	s.conn, s.in, s.old = sec, inbuf{}, used > 0

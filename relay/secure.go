@@ -115,7 +115,10 @@ func secureClient(conn net.Conn, in inbuf, psk, prologue []byte) (*secureConn, e
 	return s, nil
 }
 
-// secureServer is the relay's side of the Noise handshake. used is the index of the key that the dialler has.
+// emptyRecord is all that a relay says to a dialler whose first message it cannot read.
+var emptyRecord = make([]byte, recordHead)
+
+// secureServer is the relay's side of the Noise handshake. After an error the dialler is to get emptyRecord. used is the index of the key that the dialler has.
 func secureServer(conn net.Conn, in inbuf, psks [][]byte, prologue []byte) (s *secureConn, used int, err error) {
 	s = &secureConn{Conn: conn, in: in}
 	var hs *noise.HandshakeState
@@ -124,7 +127,6 @@ func secureServer(conn net.Conn, in inbuf, psks [][]byte, prologue []byte) (s *s
 		hs, used, err = openHello(hello, psks, prologue)
 	}
 	if err != nil {
-		_, _ = conn.Write([]byte{0, 0})
 		return nil, 0, err
 	}
 	msg, in2, out, err := hs.WriteMessage(make([]byte, recordHead, recordHead+noiseHello), nil)
