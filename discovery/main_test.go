@@ -65,21 +65,17 @@ func runBeacon() error {
 
 // Close waits for every goroutine of ours, whatever it was doing.
 func TestCloseWaits(t *testing.T) {
-	mute, udp, err := listenUDP(t)
+	// Takes connections and says nothing, so that joining it hangs.
+	l, udp, err := ListenPair(t.Context(), new(net.ListenConfig), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer udp.Close()
-	// Takes connections and says nothing, so that joining it hangs.
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(mute))
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer l.Close()
-	if err := l.SetDeadline(time.Now().Add(within)); err != nil {
+	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(within)); err != nil {
 		t.Fatal(err)
 	}
-	a := startPeer(t, 1, Config{Beacon: true, Seeds: []string{mute.String()}}, nil)
+	a := startPeer(t, 1, Config{Beacon: true, Seeds: []string{l.Addr().String()}}, nil)
 	conn, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,8 @@ import (
 // maxStreams is the number of names to which messages can be held at the same time.
 const maxStreams = 1 << 16
 
-// askPart is the part of SendBytes after which a sender asks for an acknowledgement: who waits for room waits until half is free.
+// askPart is the part of SendBytes after which a sender asks for an acknowledgement, and with its last frame if it holds half:
+// who waits for room waits until half is free.
 const askPart = 4
 
 // outbound is safe for concurrent use.

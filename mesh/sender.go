@@ -50,7 +50,7 @@ type sender struct {
 	retention time.Duration
 	maxCut    int // largest payload before packing; the owner may change it
 	maxShare  int // largest payload that messages share; 0: none do now; the owner may change it
-	askEvery  int // so much of what bytes counts is sent before an acknowledgement is asked for; 0: any; the owner may set it
+	askEvery  int // a quarter of what may be held: after so much an acknowledgement is asked for; 0: never; the owner may set it
 
 	// the queue
 	queue  fifo[entry] // the oldest is entry number headN
@@ -383,7 +383,7 @@ func (s *sender) appendFrame(w *relay.Writing, ackNow bool, pack packFunc) error
 	if s.unasked += to - from; to == len(e.data) {
 		s.unasked += messageCost
 	}
-	if ackNow || s.askEvery > 0 && s.unasked >= s.askEvery {
+	if ackNow || s.askEvery > 0 && (s.unasked >= s.askEvery || s.isLast(to) && s.bytes >= 2*s.askEvery) {
 		flags |= codec.FlagAckNow
 	}
 	if flags&codec.FlagAckNow != 0 {
@@ -406,18 +406,24 @@ func (s *sender) appendFrame(w *relay.Writing, ackNow bool, pack packFunc) error
 	return nil
 }
 
+// isLast tells whether the frame at next, which ends there, is the last there is to send.
+func (s *sender) isLast(to int) bool {
+	return s.next.n+1 == s.tailN() && to == len(s.at(s.next.n).data)
+}
+
 // mark is a state to which unsend can return.
 type mark struct {
 	next     cursor
 	sent     uint32
 	inflight int
+	unasked  int
 }
 
-func (s *sender) mark() mark { return mark{s.next, s.sent, s.inflight} }
+func (s *sender) mark() mark { return mark{s.next, s.sent, s.inflight, s.unasked} }
 
 // unsend takes a transmit back that the link had no room for.
 func (s *sender) unsend(m mark) {
-	s.sent = m.sent
+	s.sent, s.unasked = m.sent, m.unasked
 	s.askDue = len(s.taken) > 0
 	if m.next.n < s.headN { // given up meanwhile: everything held is to be sent again
 		s.rewind()

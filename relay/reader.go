@@ -17,11 +17,6 @@ var (
 	errReplaced = errors.New("replaced by a newer link of the same instance")
 )
 
-// greedy is how much a read brings of a link that may be sending as fast as it can. Its reader, which never waits, then lets others
-// have its processor first: this process's thread that waits for the network among them, which the system would else keep waiting
-// for milliseconds.
-const greedy = 16 << 10
-
 // farewell is how long last words may take before a link is cut.
 const farewell = time.Second
 
@@ -97,12 +92,8 @@ func (p *peer) read() error {
 		if s, ok := p.conn.(*secureConn); ok {
 			s.rest(now)
 		}
-		n, err := p.in.fill(p.conn)
-		if n == 0 {
+		if n, err := p.in.fill(p.conn); n == 0 {
 			return p.why(err)
-		}
-		if n >= greedy {
-			yield()
 		}
 		p.lastRead.Store(int64(clock.now()))
 		if p.doubted.Load() {

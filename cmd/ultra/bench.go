@@ -23,7 +23,7 @@ time, and prints the medians. Every message has a number, and every receiver che
 as it always must: else the exit code is 1.
 
 --against splice also measures a bare TCP forwarder in place of the relay, which promises nothing; --against
-frames the same forwarder with the frames that a mesh sends, checksums verified, and no contract either; and
+frames the same forwarder with a mesh's frames, one for each message, checksums verified, and no contract; and
 --against PROGRAM another broker (testdata/bench/nats has one); their rounds and ours take turns, so that
 noise hits both alike, and the line "ratio" is the median of round against round.
 

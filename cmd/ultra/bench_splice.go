@@ -14,8 +14,8 @@ import (
 
 // The bare TCP forwarder that ultra bench compares with, and how one sends through it: no names, no numbers, no
 // acknowledgements, one connection for each sender and receiver of its messages; as lean as a careful programmer makes it.
-// With "frames" the same connections carry what ours carry: then the forwarder moves the same bytes, and what is left of the
-// difference is the contract.
+// With "frames" the same connections carry a frame of ours for each message, which the receiver verifies. (A mesh gathers small
+// messages in one frame, and compresses: it moves fewer bytes then, and keeps a contract.)
 
 const (
 	keySize      = 8        // what a connection begins with; two with the same key are a pair

@@ -55,8 +55,8 @@ func (*lengths) need(b []byte) int {
 	return lengthSize + int(binary.BigEndian.Uint32(b))
 }
 
-// frames wraps each message as a mesh does that has no contract to keep: the same header with names, numbers and a checksum,
-// which is verified, and a message that is too large for one frame in several.
+// frames wraps each message as the wire does that does not share its frame: the header with names, numbers and a checksum, which
+// is verified, and a message that is too large for one frame in several.
 type frames struct {
 	seq   uint32
 	heads []byte // of parts

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package relay
-
-// yield does nothing where it has not been measured to help.
-func yield() {}
