@@ -103,6 +103,22 @@ func (in *intake) roomy() bool {
 	return !in.paused && (in.free() >= min(wakeRoom, in.limit/2) || in.waiting() == 0 && (in.overrun == nil || in.overrun.starved))
 }
 
+// spend notes that a frame was taken which costs n bytes of r's window.
+func (in *intake) spend(r *receiver, n int) {
+	in.arrived += n
+	in.setWindow(r, max(0, r.window-n), r.messages)
+}
+
+// line is how much all senders together may have under way: half of the relay's outbox at most. Beyond calmLine it
+// is only what this node takes within lineTime, so that on a slow line nothing waits long behind a stream.
+func (in *intake) line(now time.Duration) int {
+	if span := now - in.lineAt; span >= lineTime {
+		in.rate = int(float64(in.arrived) * float64(lineTime) / float64(span))
+		in.lineAt, in.arrived = now, 0
+	}
+	return min(max(in.rate, calmLine), in.outbox/2)
+}
+
 // setWindow changes what r's sender may send.
 func (in *intake) setWindow(r *receiver, window, messages int) {
 	in.granted += window - r.window
@@ -119,11 +135,12 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	in.activate(now, r)
 	window, messages := r.window, max(1, r.messages)
 	if !in.paused {
+		line := in.line(now)
 		if 2*r.window <= r.told {
-			r.appetite = min(r.appetite, in.outbox/2) * 2
+			r.appetite = min(r.appetite, line) * 2
 		}
 		own := r.window + r.messages*messageCost
-		line := min(in.outbox/2/in.active, (in.outbox/2-in.granted+r.window)/2, r.appetite)
+		line = min(line/in.active, (line-in.granted+r.window)/2, r.appetite)
 		room := min(in.free()/in.active, (in.free()-in.promised+own)/2)
 		window = max(window, min(line, room/2))
 		if window <= 0 && in.free() > 0 {

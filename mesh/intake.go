@@ -18,6 +18,8 @@ const (
 	streamKeep    = 10 * time.Minute      // stream state is kept for so long after the last frame
 	maxRetention  = streamKeep / 2        // so that no sender can outlive it
 	firstGrant    = 16 << 10              // the first window of a stream, in bytes; the next ones may double
+	calmLine      = 2 << 20               // what all senders together may have under way, in bytes …
+	lineTime      = 20 * time.Millisecond // … or what comes in so long, if that is more
 	minGrant      = 2048                  // a message larger than the inbox is granted to its end when its window is smaller than this
 	lendMost      = 64                    // parcels that the application gets at a time, behind the scenes
 	wakeRoom      = 8 << 10               // those that wait for room in the inbox go on when there is so much
@@ -54,7 +56,10 @@ type intake struct {
 	limit      int // InboxBytes
 	maxMessage int
 
-	outbox    int // the relay's outbox for this link: half of it may be granted
+	outbox    int           // the relay's outbox for this link: half of it may be granted
+	arrived   int           // bytes spent of windows since lineAt
+	lineAt    time.Duration // when rate was taken
+	rate      int           // … and in a lineTime before
 	receivers map[string]*receiver
 	inbox     inbox
 	lent      int // parcels on their way from the inbox to the application
@@ -169,7 +174,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 	if len(r.half)+len(payload) > in.maxMessage {
 		return codec.TooLarge
 	}
-	in.setWindow(r, max(0, r.window-r.overhead-len(payload)), r.messages)
+	in.spend(r, r.overhead+len(payload))
 	if f.Flags()&codec.FlagMore != 0 {
 		if len(r.half) == 0 {
 			r.halfAt = r.expected
@@ -224,7 +229,7 @@ func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, 
 		}
 		rest = after
 	}
-	in.setWindow(r, max(0, r.window-r.overhead-len(payload)), r.messages)
+	in.spend(r, r.overhead+len(payload))
 	p := parcel{left: count, cost: len(payload) + messageCost, group: flags&codec.FlagGroup != 0}
 	p.next = Message{From: r.from, To: in.me}
 	p.fill(payload)

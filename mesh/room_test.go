@@ -108,11 +108,50 @@ func TestAppetiteIsBounded(t *testing.T) {
 	in.outbox = 1 << 30
 	r := &receiver{from: "a", overhead: 30, known: true}
 	for i := range 40 {
-		in.appendAck(0, nil, r)
+		in.appendAck(time.Duration(i)*lineTime, nil, r)
 		if r.appetite <= 0 || r.appetite > in.outbox {
 			t.Fatalf("ack %d: appetite %d, window %d", i, r.appetite, r.window)
 		}
-		in.setWindow(r, r.window/2-1, r.messages)
+		in.spend(r, r.window-(r.window/2-1))
+		in.arrived = 1 << 30 // nothing is faster
+	}
+	if r.appetite != in.outbox {
+		t.Errorf("appetite %d, the outbox has %d", r.appetite, in.outbox)
+	}
+}
+
+// TestWindowOfSpeed: a sender may have more under way the faster it is taken, so that little waits on a slow line and a fast
+// one is never empty.
+func TestWindowOfSpeed(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		perSecond   int // bytes
+		least, most int // of the window, in the end
+	}{
+		{"100 Mbit/s", 12 << 20, calmLine / 2, calmLine / 2},
+		{"1 Gbit/s", 118 << 20, calmLine / 2, 118 << 20 / 50},
+		{"loopback", 400 << 20, 2 << 20, 8 << 20},
+		{"any faster", 100 << 30, 4 << 20, 4 << 20}, // half of half of the outbox
+	} {
+		in := newIntake("b", 256<<20, 64<<20, unpackPlain)
+		in.outbox = 16 << 20
+		r := &receiver{from: "a", overhead: 30, known: true}
+		now, top := time.Duration(0), 0
+		for now < time.Second {
+			in.appendAck(now, nil, r)
+			top = r.window
+			half := max(1, r.window/2)
+			now += time.Duration(float64(half) / float64(c.perSecond) * 1e9)
+			in.spend(r, half)
+		}
+		if top < c.least || top > c.most {
+			t.Errorf("%s: a window of %d, want %d to %d", c.name, top, c.least, c.most)
+		}
+		in.appendAck(now+time.Minute, nil, r) // it rested
+		in.spend(r, r.window)
+		if in.appendAck(now+time.Minute, nil, r); r.window > calmLine/2 {
+			t.Errorf("%s: a window of %d after a rest", c.name, r.window)
+		}
 	}
 }
 

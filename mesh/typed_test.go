@@ -173,3 +173,36 @@ func TestZeroMessage(t *testing.T) {
 		t.Errorf("%q %q %v", m.Text(), m.Bytes(), m.Value())
 	}
 }
+
+// A pointer to bytes sends them, as they are when Send is called.
+func TestSendPointerToBytes(t *testing.T) {
+	ctx := within(t, 10*time.Second)
+	m := meshtest.New(t, "a", "b")
+	a, b := m.Node("a"), m.Node("b")
+	var none []byte
+	var null *[]byte
+	for _, c := range []struct {
+		sent *[]byte
+		want string
+	}{{&[]byte{1, 2}, "[1 2]"}, {&none, "[]"}, {null, "<nil>"}} {
+		for _, to := range []string{"b", "a", mesh.ToAll} {
+			if err := a.Send(ctx, to, c.sent); err != nil {
+				t.Fatal(err)
+			}
+			if c.sent != nil && len(*c.sent) > 0 {
+				(*c.sent)[0]++
+			}
+			at := b
+			if to == "a" {
+				at = a
+			}
+			got, err := at.Receive(ctx)
+			if err != nil || fmt.Sprint(got.Value()) != c.want {
+				t.Errorf("to %s: %v %v, want %s", to, got.Value(), err, c.want)
+			}
+			if c.sent != nil && len(*c.sent) > 0 {
+				(*c.sent)[0]--
+			}
+		}
+	}
+}
