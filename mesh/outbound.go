@@ -23,6 +23,9 @@ const maxStreams = 1 << 16
 // who waits for room waits until half is free.
 const askPart = 4
 
+// crowdKeep is for how many writes it is remembered that several send on a stream at the same time.
+const crowdKeep = 4
+
 // outbound is safe for concurrent use.
 type outbound struct {
 	// static
@@ -72,6 +75,7 @@ type outStream struct {
 	isBlocked  bool // it waits for the link
 	isNoted    bool // it is in outbound.blocked; guarded by blockedMu
 	isDue      bool // is in outbound.due
+	crowd      int  // so many times what is written gathers: others waited for mu while it was written
 	gone       bool // not in outbound.streams any more: look it up again
 }
 
@@ -192,7 +196,10 @@ func (o *outbound) send(ctx context.Context, to string, d *draft) error {
 			return err
 		}
 		size := d.size()
-		s.mu.Lock()
+		if !s.mu.TryLock() {
+			s.mu.Lock()
+			s.crowd = crowdKeep
+		}
 		switch {
 		case s.gone:
 			s.mu.Unlock()

@@ -37,6 +37,9 @@ func (o *outbound) pumpTo(port relay.Port, s *outStream) {
 	now := o.clock()
 	for !s.isBlocked {
 		m := s.mark()
+		if w.Lone = s.crowd == 0; !w.Lone {
+			s.crowd--
+		}
 		s.transmit(now, w, writeBatch, s.pack)
 		size := w.Len()
 		if size == 0 {

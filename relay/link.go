@@ -322,7 +322,7 @@ func (l *Link) Write(frames []byte, control bool) bool {
 
 // WriteAll implements [Port].
 func (l *Link) WriteAll(w *Writing, control bool) bool {
-	if len(w.refs) == 0 {
+	if w.Lone && len(w.refs) == 0 {
 		ok := l.Write(w.flat, control)
 		if ok {
 			w.empty()

@@ -10,6 +10,9 @@ const refersFrom = 2 << 10
 // Writing is whole frames on their way to a port. Long payloads are not copied into it but referred to. Not safe for
 // concurrent use. The zero Writing is empty.
 type Writing struct {
+	// Lone says that nothing else is under way, for which others might wait that gather meanwhile: a link may write it at once.
+	Lone bool
+
 	flat []byte   // the frames without those payloads …
 	refs []refers // … and these, in order
 	size int
@@ -69,5 +72,5 @@ func (w *Writing) Reset() {
 // empty empties it after others have taken over what it held.
 func (w *Writing) empty() {
 	clear(w.refs)
-	w.flat, w.refs, w.size = w.flat[:0], w.refs[:0], 0
+	w.flat, w.refs, w.size, w.Lone = w.flat[:0], w.refs[:0], 0, false
 }
