@@ -221,7 +221,7 @@ func (l *Link) own(f codec.Raw) error {
 	case codec.KindPing:
 		pong := codec.Frame{Kind: codec.KindPong, Payload: f.Payload()}
 		if len(f.Payload()) <= codec.MaxPing {
-			l.out.write(pong.Append(nil), true)
+			l.Write(pong.Append(nil), true)
 		}
 	case codec.KindPong:
 		l.pong(f.Payload())
@@ -285,7 +285,7 @@ func (l *Link) ping(now time.Duration) {
 	l.pingAt = now
 	payload := binary.BigEndian.AppendUint64(nil, l.pingSeq)
 	l.mu.Unlock()
-	l.out.write(pingFrame(payload), true)
+	l.Write(pingFrame(payload), true)
 }
 
 func (l *Link) pong(payload []byte) {

@@ -81,6 +81,7 @@ type batch struct {
 	own    func(codec.Raw) error // takes the frames for the relay itself
 
 	dest     *seat       // the last destination, most likely the next one too
+	last     bool        // nothing follows the frame that own has
 	marked   []*outbox   // to be woken
 	reported []streamKey // told to the sender as unreachable
 	scratch  []byte
@@ -125,7 +126,10 @@ func (b *batch) route(data []byte) (n int, err error) {
 			}
 			frames = 1
 		default:
-			if err := b.other(f); err != nil {
+			b.last = n+len(f) == len(data)
+			err := b.other(f)
+			b.last = false
+			if err != nil {
 				return n, err
 			}
 			start += len(f)
@@ -306,9 +310,12 @@ func (b *batch) report(f codec.Raw, reason codec.UnreachableReason) {
 	})
 }
 
-// reply puts a frame of the relay's own into the sender's outbox.
+// reply puts a frame of the relay's own into the sender's outbox, or writes it at once as deliverLast does.
 func (b *batch) reply(f codec.Frame) {
 	b.scratch = f.Append(b.scratch[:0])
+	if b.last && len(b.marked) == 0 && b.from.out.writeDirect(b.scratch) {
+		return
+	}
 	v, mark := b.from.out.put(b.scratch, true)
 	if mark {
 		b.marked = append(b.marked, b.from.out)
