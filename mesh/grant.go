@@ -140,9 +140,9 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 			r.appetite = min(r.appetite, line) * 2
 		}
 		own := r.window + r.messages*messageCost
-		line = min(line/in.active, (line-in.granted+r.window)/2, r.appetite)
+		share := min(line/in.active, (line-in.granted+r.window)/2, r.appetite)
 		room := min(in.free()/in.active, (in.free()-in.promised+own)/2)
-		window = max(window, min(line, room/2))
+		window = max(window, min(share, room/2))
 		if window <= 0 && in.free() > 0 {
 			window = 1
 		}

@@ -41,10 +41,12 @@ func applied(opts []SendOption) (o sendOptions) {
 
 // Send sends a value to the node of that name, or to ToGroup or ToAll. The value is any that CBOR can carry: nil, bool,
 // numbers, string, []byte, time.Time, slices, maps, structs (with cbor or json tags), nested; it is encoded before Send
-// returns and may then be reused. A *[]byte sends the same as its []byte, which costs an allocation of 24 bytes to become an any.
-// nil means queued, even for a name that is not here yet: see Config.Retention. To its own
-// name, the node's own inbox has it at once. To a group in which nobody else is, nothing is sent. When Config.SendBytes are queued, Send waits until there is room or ctx ends;
-// the error then wraps ctx's.
+// returns and may then be reused. A *[]byte sends the bytes it points to, with an allocation less than the []byte itself,
+// which has to become an any.
+//
+// nil means queued, even for a name that is not here yet: see Config.Retention. To its own name, the node's own inbox has it
+// at once. To a group in which nobody else is, nothing is sent. When Config.SendBytes are queued, Send waits until there is
+// room or ctx ends; the error then wraps ctx's.
 // Other errors: ErrBadName, ErrValue, ErrTooLarge, ErrNoCommonTransform, ErrClosed.
 func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOption) error {
 	o := optionsOf(opts)
@@ -155,7 +157,7 @@ func (n *Node) sendValue(ctx context.Context, to string, value any, o sendOption
 // bytesOf gives what value is if that is a byte string.
 func bytesOf(value any) (b []byte, ok bool) {
 	switch v := value.(type) {
-	case *[]byte: // as good, and needs no memory to become an any
+	case *[]byte:
 		if v != nil {
 			return *v, true
 		}

@@ -118,7 +118,8 @@ func secureClient(conn net.Conn, in inbuf, psk, prologue []byte) (*secureConn, e
 // emptyRecord is all that a relay says to a dialler whose first message it cannot read.
 var emptyRecord = make([]byte, recordHead)
 
-// secureServer is the relay's side of the Noise handshake. After an error the dialler is to get emptyRecord. used is the index of the key that the dialler has.
+// secureServer is the relay's side of the Noise handshake. After an error the dialler is to get emptyRecord. used is the index
+// of the key that the dialler has.
 func secureServer(conn net.Conn, in inbuf, psks [][]byte, prologue []byte) (s *secureConn, used int, err error) {
 	s = &secureConn{Conn: conn, in: in}
 	var hs *noise.HandshakeState
@@ -141,9 +142,9 @@ func secureServer(conn net.Conn, in inbuf, psks [][]byte, prologue []byte) (s *s
 	return s, used, nil
 }
 
-// openHello reads a dialler's first message, which names no key: it decrypts under the one that was used, and under no other. So each is
-// tried. That costs a few hashes and one decryption of 16 bytes for a key, and no exponentiation; who has none of them always pays the
-// relay's work for all of them, and learns nothing but that.
+// openHello reads a dialler's first message, which names no key: it decrypts under the one that was used, and under no other.
+// So each is tried. That costs a few hashes and one decryption of 16 bytes for a key, and no exponentiation; who has none of
+// them always pays the relay's work for all of them, and learns nothing but that.
 func openHello(hello []byte, psks [][]byte, prologue []byte) (hs *noise.HandshakeState, used int, err error) {
 	for i, psk := range psks {
 		if hs, err = newHandshake(psk, prologue, false); err != nil {
