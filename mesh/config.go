@@ -23,7 +23,7 @@ const (
 	DefaultRetention   = time.Minute
 	DefaultInboxBytes  = 16 << 20
 	DefaultSendBytes   = 16 << 20
-	DefaultOutboxBytes = 16 << 20
+	DefaultOutboxBytes = 8 << 20
 	DefaultMaxMessage  = codec.DefaultMaxMessage // 64 MiB
 	// SecretSize is the length of Config.Secret in bytes.
 	SecretSize = 32
@@ -83,7 +83,7 @@ type Config struct {
 	SendBytes int
 	// OutboxBytes bounds what the relay, if this node is it, holds for each link that reads slower than others send to it.
 	// All senders to one node together have at most half of it under way, and no more than 2 MiB or what the node takes in
-	// 20 ms. Default 16 MiB; at least 64 KiB, at most 1 GiB.
+	// 20 ms. Default 8 MiB; at least 64 KiB, at most 1 GiB.
 	// All outboxes together never hold more than 256 MiB.
 	OutboxBytes int
 	// MaxMessage is the largest message, in encoded bytes, that this node sends and takes. Default 64 MiB.

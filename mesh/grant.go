@@ -109,14 +109,24 @@ func (in *intake) spend(r *receiver, n int) {
 	in.setWindow(r, max(0, r.window-n), r.messages)
 }
 
-// line is how much all senders together may have under way: half of the relay's outbox at most. Beyond calmLine it
-// is only what this node takes within lineTime, so that on a slow line nothing waits long behind a stream.
+// line is how much the senders should have under way together, so that on a slow line nothing waits long behind a stream:
+// what this node takes within lineTime, and calmLine at least; and half of the relay's outbox at most.
 func (in *intake) line(now time.Duration) int {
 	if span := now - in.lineAt; span >= lineTime {
 		in.rate = int(float64(in.arrived) * float64(lineTime) / float64(span))
 		in.lineAt, in.arrived = now, 0
 	}
 	return min(max(in.rate, calmLine), in.outbox/2)
+}
+
+// setOutbox notes the outbox of another relay. What was granted for a larger one is taken back: it would drop what that lets through.
+func (in *intake) setOutbox(size int) {
+	if size < in.outbox {
+		for _, r := range in.receivers {
+			in.deactivate(r)
+		}
+	}
+	in.outbox = size
 }
 
 // setWindow changes what r's sender may send.
@@ -126,11 +136,12 @@ func (in *intake) setWindow(r *receiver, window, messages int) {
 	r.window, r.messages = window, messages
 }
 
-// appendAck tells r's sender how far it got and what it may send: an equal share of what can be granted at all, at most
-// half of what is left, so that the next to come finds something too, and no more than twice what it has used up before,
-// for what is granted is not taken back. Neither the relay's outbox nor the inbox can overflow by that: of a
-// share of the inbox, half is for bytes, the rest for what messages cost beside them. Even if others hold all
-// of that, a sender may go on frame by frame while there is room in the inbox.
+// appendAck tells r's sender how far it got and what it may send: an equal share of the line, one of them for the next to come;
+// no more than twice what it has used up before, for what is granted is not taken back; and at most half of what is
+// left of the relay's outbox, so that there is always something left also where others had their share when the line was
+// faster. Neither the outbox nor the inbox can overflow by that: of a share of the inbox, half is for bytes, the rest for
+// what messages cost beside them. Even if others hold all of that, a sender may go on frame by frame while there is room in
+// the inbox.
 func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	in.activate(now, r)
 	window, messages := r.window, max(1, r.messages)
@@ -140,7 +151,7 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 			r.appetite = min(r.appetite, line) * 2
 		}
 		own := r.window + r.messages*messageCost
-		share := min(line/in.active, (line-in.granted+r.window)/2, r.appetite)
+		share := min(line/(in.active+1), (in.outbox/2-in.granted+r.window)/2, r.appetite)
 		room := min(in.free()/in.active, (in.free()-in.promised+own)/2)
 		window = max(window, min(share, room/2))
 		if window <= 0 && in.free() > 0 {

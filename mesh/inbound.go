@@ -57,7 +57,7 @@ func (b *inbound) setPort(p relay.Port) {
 	defer b.mu.Unlock()
 	b.current = p
 	if p != nil {
-		b.in.outbox = int(p.Welcome().Outbox)
+		b.in.setOutbox(int(min(p.Welcome().Outbox, maxOutbox)))
 	}
 }
 

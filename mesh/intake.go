@@ -19,6 +19,7 @@ const (
 	maxRetention  = streamKeep / 2        // so that no sender can outlive it
 	firstGrant    = 16 << 10              // the first window of a stream, in bytes; the next ones may double
 	calmLine      = 2 << 20               // what all senders together may have under way, in bytes …
+	maxOutbox     = 1 << 30               // what is believed of a relay's outbox
 	lineTime      = 20 * time.Millisecond // … or what comes in so long, if that is more
 	minGrant      = 2048                  // a message larger than the inbox is granted to its end when its window is smaller than this
 	lendMost      = 64                    // parcels that the application gets at a time, behind the scenes

@@ -37,14 +37,13 @@ func (o *outbound) pumpTo(port relay.Port, s *outStream) {
 	now := o.clock()
 	for !s.isBlocked {
 		m := s.mark()
-		if w.Lone = s.crowd == 0; !w.Lone {
-			s.crowd--
-		}
+		w.Lone = s.crowd == 0
 		s.transmit(now, w, writeBatch, s.pack)
 		size := w.Len()
 		if size == 0 {
 			return
 		}
+		s.crowd = max(0, s.crowd-1)
 		if !port.WriteAll(w, false) {
 			// Once more when it is noted, lest room came in between unnoticed.
 			o.block(s)

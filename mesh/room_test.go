@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"ultrasockets/codec"
 	"ultrasockets/relay"
 )
@@ -153,6 +155,42 @@ func TestWindowOfSpeed(t *testing.T) {
 			t.Errorf("%s: a window of %d after a rest", c.name, r.window)
 		}
 	}
+}
+
+// TestWindowsOfMany: whatever senders use of their windows, and however fast, what they may have under way fits half of the
+// relay's outbox, and nobody is left with nothing while the inbox is empty.
+func TestWindowsOfMany(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := newIntake("b", 256<<20, 64<<20, unpackPlain)
+		in.outbox = rapid.SampledFrom([]int{1 << 20, 4 << 20, 16 << 20, 64 << 20}).Draw(t, "outbox")
+		now := time.Duration(0)
+		r := make([]*receiver, rapid.IntRange(1, 5).Draw(t, "senders"))
+		for i := range r {
+			r[i] = &receiver{from: string(rune('a' + i)), overhead: 30, known: true}
+			in.receivers[r[i].from] = r[i]
+		}
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			x := r[rapid.IntRange(0, len(r)-1).Draw(t, "sender")]
+			if most := in.outbox / 4; rapid.IntRange(0, 99).Draw(t, "new relay") == 0 && most >= 1<<20 {
+				in.setOutbox(most)
+			}
+			for range rapid.SampledFrom([]int{0, 1, 1, 30}).Draw(t, "windows") { // a run of them: it gets fast
+				in.appendAck(now, nil, x)
+				in.spend(x, x.window)
+				now += time.Millisecond
+			}
+			in.spend(x, x.window/rapid.SampledFrom([]int{1, 2, 1000}).Draw(t, "sends"))
+			now += time.Duration(rapid.SampledFrom([]int{0, 1, 50}).Draw(t, "wait")) * time.Millisecond
+			used := 2*x.window <= x.told
+			in.appendAck(now, nil, x)
+			if in.granted > in.outbox/2 {
+				t.Fatalf("%d granted, the outbox has %d", in.granted, in.outbox)
+			}
+			if used && x.window < min(firstGrant, in.outbox>>(len(r)+2)) {
+				t.Fatalf("a window of %d, %d granted of %d, line %d", x.window, in.granted, in.outbox/2, in.line(now))
+			}
+		}
+	})
 }
 
 // TestReplyPassesFullInbox: who waits for a reply may be the one who would make room.
