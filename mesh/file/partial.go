@@ -68,7 +68,7 @@ func (t *partial) open() error {
 	if t.private {
 		mode = 0o600
 	}
-	f, err := t.root.OpenFile(t.temp, os.O_RDWR|os.O_CREATE, mode)
+	f, err := t.root.OpenFile(t.temp, os.O_RDWR|os.O_CREATE|largeFile, mode)
 	if errors.Is(err, fs.ErrPermission) && t.root.Remove(t.temp) == nil {
 		return nil // it had its permissions already when it was cut short, and they do not let it be written
 	}

@@ -163,7 +163,7 @@ func (e *session) openSource(ctx context.Context, root *os.Root, a args) (reply,
 	if !st.Mode().IsRegular() {
 		return reply{}, fmt.Errorf("%w: %s", ErrFolder, a.Path)
 	}
-	f, err := root.Open(a.Path)
+	f, err := root.OpenFile(a.Path, os.O_RDONLY|largeFile, 0)
 	if err != nil {
 		return reply{}, err
 	}
@@ -232,7 +232,7 @@ func (e *session) total(root *os.Root) (reply, error) {
 
 // sumOf is the SHA-256 of a file's first n bytes.
 func sumOf(ctx context.Context, root *os.Root, path string, n int64) ([]byte, error) {
-	f, err := root.Open(path)
+	f, err := root.OpenFile(path, os.O_RDONLY|largeFile, 0)
 	if err != nil {
 		return nil, err
 	}
