@@ -49,23 +49,35 @@ func (q *fifo[T]) pop() T {
 	return v
 }
 
+// unpop puts v before the oldest.
+func (q *fifo[T]) unpop(v T) {
+	if q.head == 0 {
+		q.pieces, q.head = append([]*[fifoPiece]T{new([fifoPiece]T)}, q.pieces...), fifoPiece
+	}
+	q.head--
+	q.n++
+	*q.at(0) = v
+}
+
 // putBack puts what was popped last in front again, in the order in which it was popped.
 func (q *fifo[T]) putBack(list []T) {
 	for i := len(list) - 1; i >= 0; i-- {
-		if q.head == 0 {
-			q.pieces, q.head = append([]*[fifoPiece]T{new([fifoPiece]T)}, q.pieces...), fifoPiece
-		}
-		q.head--
-		q.n++
-		*q.at(0) = list[i]
+		q.unpop(list[i])
 	}
 }
 
-// insert puts v before the i-th.
+// insert puts v before the i-th: those before it or those behind it make room, whichever are fewer.
 func (q *fifo[T]) insert(i int, v T) {
-	q.push(v)
-	for k := q.n - 1; k > i; k-- {
-		*q.at(k) = *q.at(k - 1)
+	if i < q.n/2 {
+		q.unpop(v)
+		for k := range i {
+			*q.at(k) = *q.at(k + 1)
+		}
+	} else {
+		q.push(v)
+		for k := q.n - 1; k > i; k-- {
+			*q.at(k) = *q.at(k - 1)
+		}
 	}
 	*q.at(i) = v
 }
