@@ -14,11 +14,13 @@ const (
 	RefuseBadHello  RefusalCode = 6
 	RefuseRule      RefusalCode = 7 // not admitted by this mesh's own rule
 	RefuseNotNow    RefusalCode = 8 // the relay is just changing
+	RefuseNameKept  RefusalCode = 9 // for a moment, for who had the name under the relay before
 )
 
 var refusalNames = [...]string{
 	RefuseMesh: "another mesh", RefuseNameTaken: "name taken", RefuseMeshFull: "mesh full", RefuseBadName: "bad name",
 	RefuseNotRelay: "not the relay", RefuseBadHello: "bad Hello", RefuseRule: "not admitted", RefuseNotNow: "not now",
+	RefuseNameKept: "name kept",
 }
 
 func (c RefusalCode) String() string {

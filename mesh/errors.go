@@ -12,8 +12,8 @@ import (
 var (
 	// ErrClosed: this node was closed, or put out of the mesh; Join again.
 	ErrClosed = errors.New("the node is closed")
-	// ErrNameTaken: another live node of the mesh has this name; choose another, or stop that one.
-	ErrNameTaken = errors.New("another live node has this name; choose another name or stop that node")
+	// ErrNameTaken: another node of the mesh has this name, or a new relay keeps it some seconds for who had it before.
+	ErrNameTaken = errors.New("the name is taken; choose another name or stop the node that has it")
 	// ErrMeshFull: the server takes no more nodes; raise its Connections.
 	ErrMeshFull = errors.New("the mesh is full; raise Connections on its server")
 	// ErrNoPeer: no node of that name is here.
@@ -104,7 +104,7 @@ func refusalSentinel(c codec.RefusalCode) error {
 	switch c {
 	case codec.RefuseMesh:
 		return ErrWrongMesh
-	case codec.RefuseNameTaken:
+	case codec.RefuseNameTaken, codec.RefuseNameKept:
 		return ErrNameTaken
 	case codec.RefuseMeshFull:
 		return ErrMeshFull

@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -231,4 +232,43 @@ func TestSlowSeed(t *testing.T) {
 	if err := n.Deliver(within(t, 10*time.Second), "relay", "late"); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestDiesWithTheRelay: a node that died together with the relay comes back under its name as soon as the new relay expects
+// its former self no more, and begins no mesh of its own. Who does not wait so long is told why.
+func TestDiesWithTheRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meshtest.NewInMemory(t, nil, "a", "b", "c", "d")
+		relay := m.Relay()
+		var others []string
+		for _, name := range m.Names() {
+			if name != relay {
+				others = append(others, name)
+			}
+		}
+		died := others[0]
+		m.Partition([]string{died}, append(others[1:], relay)) // lest the relay tells before it dies
+		m.Kill(died)
+		m.Kill(relay)
+		m.Heal()
+		for m.Node(others[1]).Relay() == "" || m.Node(others[1]).Relay() == relay {
+			time.Sleep(10 * time.Millisecond)
+		}
+		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if n, err := mesh.Join(hasty, m.Config(died)); !errors.Is(err, mesh.ErrNameTaken) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("joined: %v, %v", n != nil, err)
+		}
+		began := time.Now()
+		n, err := mesh.Join(t.Context(), m.Config(died))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took, next := time.Since(began), m.Node(others[1]).Relay(); n.Relay() != next || took > 6*time.Second {
+			t.Errorf("linked to %s after %v; the relay is %s", n.Relay(), took, next)
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

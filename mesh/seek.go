@@ -26,6 +26,7 @@ const (
 	failedFor      = 3 * time.Second         // a candidate that could not be reached is not asked again for so long
 	refusedFor     = expectFor - time.Second // a name or place that is taken may become free for so long
 	hearFor        = 5 * time.Second         // a refusal is not for good while a slow seed has said nothing yet, at most so long
+	keptFor        = 3 * time.Second         // a relay that keeps the name is believed to live so long
 	hintFor        = 3 * time.Second         // a newcomer believes so long that somebody is there of whom only multicast tells
 	maxTargets     = 256                     // targets remembered
 )
@@ -50,6 +51,9 @@ type seek struct {
 	refusedAt time.Duration // when that was first said
 	refusals  int           // how often
 	refusedBy string        // key of the target that said it
+
+	kept   error         // a relay keeps the name of this node for somebody else; nil: none has said so
+	keptAt time.Duration // when that was last said
 }
 
 // seek finds the relay, or becomes it. It returns when there is a port, when the mesh has refused this node for good,
@@ -248,7 +252,8 @@ func (s *seek) settled() bool {
 			wait = 0
 		}
 	}
-	if s.elapsed() < wait || errors.Is(s.refusal, ErrNameTaken) {
+	isKept := s.kept != nil && u.clock()-s.keptAt < keptFor
+	if s.elapsed() < wait || isKept || errors.Is(s.refusal, ErrNameTaken) {
 		return false // there is a relay: it answered
 	}
 	// Somebody who is said to be the relay is being dialled: that decides, within reason.
@@ -289,6 +294,8 @@ func (s *seek) result(r dialled) relay.Port {
 			s.u.refer(refusal.Addrs)
 		}
 	case codec.RefuseNotNow:
+	case codec.RefuseNameKept:
+		s.kept, s.keptAt = fmt.Errorf("%s: %w", t.key, refusalError(r.err)), now
 	default:
 		t.failed = now
 		s.noteRefusal(t, refusalError(r.err))
@@ -351,6 +358,9 @@ func (s *seek) unheard() bool {
 // explain says why ctx ended before there was a relay.
 func (s *seek) explain() error {
 	err := s.refusal
+	if err == nil {
+		err = s.kept
+	}
 	if err == nil {
 		err = ErrNoRelay
 		for _, t := range s.targets {

@@ -257,7 +257,7 @@ func (h *Hub) judge(s *shake) (refusal *codec.Refusal, holder *peer, hold bool) 
 		return nil, p, false
 	}
 	if e, ok := h.expected[hello.Name]; ok && e.Instance != hello.Instance && h.now() < h.expectEnd {
-		return &codec.Refusal{Code: codec.RefuseNotNow, Text: fmt.Sprintf("the name %q is kept for a moment for who had it before", hello.Name)}, nil, false
+		return &codec.Refusal{Code: codec.RefuseNameKept, Text: fmt.Sprintf("a new relay keeps the name %q some seconds for who had it before", hello.Name)}, nil, false
 	}
 	if h.full(hello, nil) {
 		return h.meshFull(), nil, false

@@ -277,7 +277,7 @@ func TestExpected(t *testing.T) {
 	inBubble(t, HubConfig{Connections: 2}, func(s *star) {
 		s.run(s.hub.Reign(Reign{Expected: []codec.Entry{{Name: "a", Instance: instanceOf("a")}, {Name: "b", Instance: instanceOf("b")}}}))
 		_, err := s.dial("a", otherToken)
-		wantRefusal(t, err, codec.RefuseNotNow)
+		wantRefusal(t, err, codec.RefuseNameKept)
 		_, err = s.dial("stranger", nil)
 		wantRefusal(t, err, codec.RefuseMeshFull)
 		l, k := s.join("a", nil)

@@ -51,7 +51,7 @@ The command line beats the environment, that beats the file, that beats the defa
 
 // addTo adds the flags to a verb, and reads the environment when it begins.
 func (f *meshFlags) addTo(cmd *cobra.Command) {
-	own := f.add(cmd)
+	own := f.add(cmd, 5*time.Second)
 	cmd.Long += "\n" + meshFlagsHelp
 	var shared []string
 	own.VisitAll(func(flag *pflag.Flag) { shared = append(shared, flag.Name) })
@@ -64,20 +64,20 @@ func (f *meshFlags) addToLong(cmd *cobra.Command) {
 	flags.String("config", "", "TOML file with these flags as keys")
 	flags.StringVar(&f.logLevel, "log-level", "off", "what to log to standard error: off, debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json, an object a line, of the log and of what else is told there")
-	f.add(cmd)
+	f.add(cmd, 10*time.Second) // a new relay keeps a name 5 s for who had it before
 	cmd.Long += "\n" + longFlagsHelp
 	cmd.PreRunE = func(*cobra.Command, []string) error { return f.sources.fill(cmd, nil) }
 }
 
-// add adds the flags of all verbs, and gives them.
-func (f *meshFlags) add(cmd *cobra.Command) *pflag.FlagSet {
+// add adds the flags of all verbs, and gives them; timeout is how long the verb tries unless told.
+func (f *meshFlags) add(cmd *cobra.Command, timeout time.Duration) *pflag.FlagSet {
 	own := pflag.NewFlagSet("mesh", pflag.ContinueOnError)
 	own.StringVar(&f.mesh, "mesh", "", "name of the mesh (default \"default\"; with an address: whatever answers there)")
 	own.StringVar(&f.bind, "bind", "", "IP address to stay on, such as 127.0.0.1 (default all networks)")
 	own.StringSliceVar(&f.seeds, "seed", nil, "HOST:PORT of any other node, where multicast does not work (repeatable)")
 	own.StringVar(&f.hostname, "hostname", "", "HOST:PORT of a relay to dial, instead of discovery")
 	own.StringVar(&f.secretFile, "secret-file", "", "file with the secret of the mesh, as ultra keygen makes it")
-	own.DurationVar(&f.timeout, "timeout", 5*time.Second, "how long to try; 0 without end")
+	own.DurationVar(&f.timeout, "timeout", timeout, "how long to try; 0 without end")
 	own.BoolVar(&f.noMDNS, "no-mdns", false, "use no multicast: only seeds lead to others")
 	own.BoolVar(&f.json, "json", false, "read and write JSON, one object a line")
 	own.BoolVar(&f.verbose, "verbose", false, "log everything to standard error")

@@ -62,7 +62,7 @@ func readRelay(s *mesh.RelayStats) *AsRelay {
 			"version": a.Version, "secret": a.Secret, "bad_secret": a.BadSecret, "foreign": a.Foreign, "broken": a.Broken,
 		},
 	}
-	const last = codec.RefuseNotNow
+	const last = codec.RefuseNameKept
 	for code := codec.RefuseMesh; code <= last; code++ {
 		out.Refused[label(code.String())] = s.Refused[code]
 	}
