@@ -18,7 +18,7 @@ var (
 	ErrBody = errors.New("bad body of a control frame")
 
 	// ErrValue: a Go value that cannot travel, or bytes that are no value.
-	ErrValue = errors.New("not a value that can travel")
+	ErrValue = errors.New("bad value")
 
 	// ErrPacking: a payload cannot be packed or unpacked.
 	ErrPacking = errors.New("payload cannot be packed or unpacked")

@@ -27,7 +27,7 @@ func ExampleAppendValue() {
 	// Output:
 	// {"at": 0("2026-11-22T12:00:00Z"), "raw": h'0102', "celsius": 21.5}
 	// map[at:2026-11-22 12:00:00 +0000 UTC celsius:21.5 raw:[1 2]] <nil>
-	// true not a value that can travel: a chan int; channels, functions and complex numbers stay at home
+	// true bad value: a chan int; channels, functions and complex numbers stay at home
 }
 
 // A reader takes whole frames off what it has, and keeps the rest for the next read.

@@ -236,6 +236,7 @@ func TestBadInput(t *testing.T) {
 		{"long mesh", join(func(c *mesh.Config) { c.Mesh = strings.Repeat("m", 300) }), mesh.ErrBadName},
 		{"many tags", join(func(c *mesh.Config) { c.Tags = map[string]string{"k": strings.Repeat("v", 5000)} }), mesh.ErrBadConfig},
 		{"empty secret", join(func(c *mesh.Config) { c.Secret = []byte{} }), mesh.ErrBadConfig},
+		{"fast heartbeat", join(func(c *mesh.Config) { c.Heartbeat = time.Millisecond }), mesh.ErrBadConfig},
 		{"bad bind", join(func(c *mesh.Config) { c.Bind = "localhost" }), mesh.ErrBadConfig},
 		{"port in use", join(func(c *mesh.Config) { c.Listen = port }), mesh.ErrBadConfig},
 		{"seed without port", join(func(c *mesh.Config) { c.Seeds = []string{"127.0.0.1"} }), mesh.ErrBadConfig},

@@ -27,6 +27,9 @@ const (
 	DefaultMaxMessage  = codec.DefaultMaxMessage // 64 MiB
 	// SecretSize is the length of Config.Secret in bytes.
 	SecretSize = 32
+
+	minHeartbeat = 50 * time.Millisecond
+	maxHeartbeat = time.Hour // as the wire has it
 )
 
 // Config says who a node is and how it takes part. Only Name is needed. A Config is copied; its maps and slices must not
@@ -88,7 +91,8 @@ type Config struct {
 	OutboxBytes int
 	// MaxMessage is the largest message, in encoded bytes, that this node sends and takes. Default 64 MiB.
 	MaxMessage int
-	// Heartbeat of the relay, if this node becomes it. Default 1 s up to 500 links, growing in proportion beyond.
+	// Heartbeat of the relay, if this node becomes it. Default 1 s up to 500 links, growing in proportion beyond; at least
+	// 50 ms, at most 1 hour.
 	// A link on which nothing is read for three heartbeats is dead.
 	Heartbeat time.Duration
 	// Network is what the node listens on and dials through. nil: the machine's. See package meshtest.
@@ -203,6 +207,8 @@ func (s *settings) checkNumbers() error {
 		return fmt.Errorf("%w: Config.OutboxBytes is %d; it must be between 64 KiB and 1 GiB, or 0 for the default", ErrBadConfig, s.OutboxBytes)
 	case s.MaxMessage < 1 || s.MaxMessage > 1<<30:
 		return fmt.Errorf("%w: Config.MaxMessage is %d; it must be between 1 and 1 GiB, or 0 for the default", ErrBadConfig, s.MaxMessage)
+	case s.Heartbeat != 0 && (s.Heartbeat < minHeartbeat || s.Heartbeat > maxHeartbeat):
+		return fmt.Errorf("%w: Config.Heartbeat is %v; it must be between %v and %v, or 0 for the default", ErrBadConfig, s.Heartbeat, minHeartbeat, maxHeartbeat)
 	case s.Connections < 0:
 		return fmt.Errorf("%w: Config.Connections is %d; it must be positive, or 0 for any number", ErrBadConfig, s.Connections)
 	case s.Role > RolePeer:

@@ -46,7 +46,7 @@ func (m Message) Text() string {
 }
 
 // Value gives the value that was sent: nil, bool, int64 (uint64 where it does not fit), float64, string, []byte,
-// time.Time, []any or map[string]any. What cannot be decoded gives nil; Decode tells why.
+// time.Time, []any or map[string]any (map[any]any if a key is no text). What cannot be decoded gives nil; Decode tells why.
 func (m Message) Value() any {
 	v, err := codec.DecodeValue(m.data)
 	if err != nil {

@@ -19,7 +19,7 @@ type sendOptions struct {
 }
 
 // BestEffort sends the message once and forgets it: for telemetry of which only the latest counts. It may be lost,
-// overtaken, or dropped by a full inbox. At most 16 KiB.
+// overtaken, or dropped by a full inbox. At most 16 KiB, encoded.
 func BestEffort() SendOption { return func(o *sendOptions) { o.bestEffort = true } }
 
 // UntilTaken makes Deliver wait until the receiver's application has taken the message from its inbox.

@@ -270,7 +270,7 @@ func nameTaken(name string) *codec.Refusal {
 }
 
 func (h *Hub) meshFull() *codec.Refusal {
-	return &codec.Refusal{Code: codec.RefuseMeshFull, Text: fmt.Sprintf("the mesh is full: it has %d places", h.cfg.Connections)}
+	return &codec.Refusal{Code: codec.RefuseMeshFull, Text: fmt.Sprintf("the mesh is full; places in it: %d", h.cfg.Connections)}
 }
 
 func sameToken(a, b []byte) bool { return len(a) > 0 && subtle.ConstantTimeCompare(a, b) == 1 }

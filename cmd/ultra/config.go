@@ -91,7 +91,7 @@ func fromFile(cmd *cobra.Command, file string, given map[string]bool) error {
 		case flag == nil || !settable(flag) || name == "config":
 			meant := ""
 			if near := nearestKey(cmd.Flags(), name); near != "" {
-				meant = fmt.Sprintf("; did you mean %q?", near)
+				meant = fmt.Sprintf(" (did you mean %q?)", near)
 			}
 			err = fmt.Errorf("%s has no key %q%s; its keys are its flags without dashes (ultra help %s)", cmd.Name(), name, meant, cmd.Name())
 		case !flag.Changed:

@@ -62,7 +62,7 @@ func (p *process) leave(t *testing.T) {
 func TestConfigRefuses(t *testing.T) {
 	b := newBench(t)
 	for _, c := range []struct{ text, part string }{
-		{`seeds = ["127.0.0.1:1"]`, `join has no key "seeds"; did you mean "seed"?`},
+		{`seeds = ["127.0.0.1:1"]`, `join has no key "seeds" (did you mean "seed"?)`},
 		{`log_level = "info"`, `did you mean "log-level"?`},
 		{`connections = 2`, `join has no key "connections"`},
 		{`config = "other.toml"`, `join has no key "config"`},

@@ -18,7 +18,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown):
 		meant := ""
 		if name := nearestKey(cmd.Flags(), unknown.GetSpecifiedName()); name != "" {
-			meant = "; did you mean --" + name + "?"
+			meant = " (did you mean --" + name + "?)"
 		}
 		err = fmt.Errorf("unknown flag --%s%s; \"ultra help %s\" lists them", unknown.GetSpecifiedName(), meant, verbOf(cmd))
 	case errors.As(err, &valueless):

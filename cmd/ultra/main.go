@@ -124,7 +124,7 @@ func checkVerb(root *cobra.Command, args []string) error {
 		meant += fmt.Sprintf(" or %q", name)
 	}
 	if meant != "" {
-		meant = "; did you mean " + strings.TrimPrefix(meant, " or ") + "?"
+		meant = " (did you mean " + strings.TrimPrefix(meant, " or ") + "?)"
 	}
 	return usageError{fmt.Errorf("there is no verb %q%s; %q lists them", args[0], meant, "ultra help")}
 }

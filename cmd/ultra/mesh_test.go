@@ -188,7 +188,7 @@ func TestUsage(t *testing.T) {
 		part string
 	}{
 		{"nonsense", "no verb"},
-		{"jion --name a", "no verb \"jion\"; did you mean \"join\"?"},
+		{"jion --name a", "no verb \"jion\" (did you mean \"join\"?)"},
 		{"help jion", "no verb \"jion\""},
 		{"serve 127.0.0.1:0 --seed 127.0.0.1:1", "leave out --seed"},
 		{"serve 127.0.0.1:0 --hostname 127.0.0.1:1", "leave out --hostname"},

@@ -180,9 +180,20 @@ func (f *meshFlags) explain(err error) error {
 		if texts := f.notices.all(); len(texts) > 0 && len(f.seeds) == 0 {
 			why = " (" + strings.Join(texts, "; ") + ")"
 		}
-		return fmt.Errorf("no mesh %q found within %v%s; start a node with \"ultra join --name a\", or give the address of one with --seed or --hostname; \"ultra doctor\" finds out why", f.meshName(), f.timeout, why)
+		return fmt.Errorf("no mesh %q found within %v%s; start a node with \"ultra join --name a%s\", or give the address of one with --seed or --hostname; \"ultra doctor\" finds out why", f.meshName(), f.timeout, why, f.likewise())
 	}
 	return classify(err)
+}
+
+// likewise are the flags that another node needs to be in the same mesh, for a command line.
+func (f *meshFlags) likewise() (flags string) {
+	if f.mesh != "" {
+		flags += " --mesh " + f.mesh
+	}
+	if f.secretFile != "" {
+		flags += " --secret-file " + f.secretFile
+	}
+	return flags
 }
 
 // wrongSecret says how the secret of this node and that of the mesh differ.

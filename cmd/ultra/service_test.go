@@ -182,7 +182,7 @@ func TestSampleConfig(t *testing.T) {
 	}
 	text := strings.ReplaceAll(string(sample), "\n# ", "\n")
 	text = strings.Replace(text, "# A node", "name0 = 1 # A node", 1)
-	b.fails(exitUsage, "", []string{"join", "--config", writeFile(t, "a.toml", text, 0o644)}, `no key "name0"; did you mean "name"?`)
+	b.fails(exitUsage, "", []string{"join", "--config", writeFile(t, "a.toml", text, 0o644)}, `no key "name0" (did you mean "name"?)`)
 	text = strings.Replace(text, "name0 = 1 ", "", 1)
 	b.fails(exitFailed, "", []string{"join", "--config", writeFile(t, "b.toml", text, 0o644)}, "--secret-file", "ultra keygen")
 }
