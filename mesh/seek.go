@@ -252,8 +252,7 @@ func (s *seek) settled() bool {
 			wait = 0
 		}
 	}
-	isKept := s.kept != nil && u.clock()-s.keptAt < keptFor
-	if s.elapsed() < wait || isKept || errors.Is(s.refusal, ErrNameTaken) {
+	if s.elapsed() < wait || s.isKept() || errors.Is(s.refusal, ErrNameTaken) {
 		return false // there is a relay: it answered
 	}
 	// Somebody who is said to be the relay is being dialled: that decides, within reason.
@@ -264,6 +263,9 @@ func (s *seek) settled() bool {
 	}
 	return true
 }
+
+// isKept tells whether there is a relay that keeps the name of this node for somebody else.
+func (s *seek) isKept() bool { return s.kept != nil && s.u.clock()-s.keptAt < keptFor }
 
 // result takes the outcome of a dial.
 func (s *seek) result(r dialled) relay.Port {
@@ -358,7 +360,7 @@ func (s *seek) unheard() bool {
 // explain says why ctx ended before there was a relay.
 func (s *seek) explain() error {
 	err := s.refusal
-	if err == nil {
+	if err == nil && s.isKept() {
 		err = s.kept
 	}
 	if err == nil {

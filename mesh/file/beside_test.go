@@ -143,6 +143,12 @@ func TestNotShared(t *testing.T) {
 	if _, err = file.Put(o.ctx, o.desk, from, "relay", "x", file.Options{}); !errors.Is(err, file.ErrNotShared) || !strings.Contains(err.Error(), "--share DIR") {
 		t.Error(err)
 	}
+	if err := os.Symlink("x", from+".link"); err == nil { // that is named when the folder is looked through
+		r, err := file.Put(o.ctx, o.desk, o.dir, "relay", "x", file.Options{})
+		if !errors.Is(err, file.ErrNotShared) || len(r.Skipped) > 0 {
+			t.Error(r.Skipped, err)
+		}
+	}
 	if _, err = file.Put(o.ctx, o.nas, from, "desk", "x", file.Options{Patience: -1}); !errors.Is(err, file.ErrNotShared) {
 		t.Error(err) // it never heard of files
 	}

@@ -245,6 +245,9 @@ func (c *copying) persist(ctx context.Context, try func() error) error {
 			moved, since, pause = c.state.Moved, time.Now(), retryFirst
 		}
 		left := c.opts.Patience - time.Since(since)
+		if left <= 0 && c.state.Moved == 0 {
+			return err
+		}
 		if left <= 0 {
 			return fmt.Errorf("%w; what has arrived is kept: the same copy again goes on from there", err)
 		}

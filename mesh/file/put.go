@@ -57,10 +57,15 @@ func (c *copying) putAny(ctx context.Context, local, path string) error {
 
 // putFolder looks what is in a folder, so that progress can be told, and then copies it.
 func (c *copying) putFolder(ctx context.Context, local, path string) error {
+	// Who takes nothing says so before the folder is looked through.
+	err := c.persist(ctx, func() error { _, err := c.call(ctx, verbStat, args{Path: path}); return err })
+	if err != nil && c.final(ctx, err) {
+		return err
+	}
 	var todo []string // relative, folders too
 	var dirs = make(map[string]fs.FileMode)
 	var errs []error
-	err := filepath.WalkDir(local, func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(local, func(p string, d fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(local, p)
 		if err != nil {
 			errs = append(errs, err)
