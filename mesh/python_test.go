@@ -5,12 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"ultrasockets/codec"
 	"ultrasockets/mesh"
+	"ultrasockets/relay"
 )
 
 // pythonNode runs testdata/python/light_node.py, which was written from codec/WIRE.md alone, and gives what it printed
@@ -50,6 +53,26 @@ func (p *pythonNode) wait(t *testing.T) (c pythonCounters) {
 		t.Fatalf("light_node.py said %q: %v", p.err.String(), err)
 	}
 	return c
+}
+
+// TestPythonWaitsForItsName: while a new relay keeps its name for who had it before, the node in another language asks again.
+func TestPythonWaitsForItsName(t *testing.T) {
+	hub := relay.NewHub(relay.HubConfig{Mesh: "lab", Own: codec.Hello{Name: "relay", Instance: 1}})
+	hub.Reign(relay.Reign{Expected: []codec.Entry{{Name: "py", Instance: 7}}, ExpectFor: time.Second})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() { served <- hub.Serve(l) }()
+	defer func() {
+		hub.Close()
+		<-served
+	}()
+	startPython(t, within(t, 20*time.Second), "", l.Addr().String(), "--name", "py").wait(t)
+	if n := hub.Stats().Refused[codec.RefuseNameKept]; n == 0 {
+		t.Error("its name was never kept from it")
+	}
 }
 
 // TestPythonLightNode is the proof that WIRE.md is complete: a node in another language says hello, sends, receives,

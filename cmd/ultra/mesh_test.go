@@ -167,6 +167,23 @@ func TestUndelivered(t *testing.T) {
 	b.fails(exitFailed, "nobody hello\nnobody again\n", []string{"join", "--name", "a", "--retention", "200ms"}, `2 messages to "nobody" not delivered`)
 }
 
+// TestDiesWithTheRelay: who is started again after it died together with the relay waits until the next one gives it its name.
+func TestDiesWithTheRelay(t *testing.T) {
+	b := newBench(t)
+	relay, addr := b.first("join", "--name", "pc1")
+	died := b.joins("pc2", addr)
+	b.joins("pc3", addr)
+	_, other := b.first("join", "--name", "pc4", "--seed", addr)
+	for _, p := range []*process{relay, died} {
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-relay.ended
+	<-died.ended
+	b.must("", "join", "--name", "pc2", "--seed", other)
+}
+
 func TestSendInVain(t *testing.T) {
 	b := newBench(t)
 	_, addr := b.first("join", "--name", "pc1")
@@ -174,6 +191,7 @@ func TestSendInVain(t *testing.T) {
 	b.fails(exitFailed, "", []string{"send", "pc22", "hello", "--seed", addr, "--timeout", "300ms"}, `no node "pc22" in mesh "test-`, "(waited ", "here: pc1, pc2")
 	b.fails(exitFailed, "", []string{"send", "--group", "lab", "hello", "--hostname", addr, "--timeout", "300ms"}, `group "lab"`, "here: pc1, pc2", "(waited ")
 	b.fails(exitFailed, "", []string{"nodes", "--timeout", "300ms"}, "no mesh", "--seed")
+	b.fails(exitFailed, "", []string{"nodes", "--mesh", "other", "--timeout", "300ms"}, `"ultra join --name a --mesh other"`)
 	b.fails(exitFailed, "", []string{"nodes", "--seed", "127.0.0.1:1", "--timeout", "300ms"}, "no mesh")
 	b.fails(exitFailed, "", []string{"nodes", "--hostname", "127.0.0.1:1", "--timeout", "300ms"}, "no mesh answers at 127.0.0.1:1")
 	b.fails(exitFailed, "", []string{"join", "--name", "x", "--role", "peer", "--timeout", "300ms"}, "no mesh")

@@ -352,7 +352,7 @@ class Node:
                     body = decode(f.payload) if f.kind in (WELCOME, REFUSAL) else {}
                     if f.kind == REFUSAL:
                         text, code = body.get(2) or "refused with code %d" % body.get(1, 0), body.get(1)
-                        if code not in (2, 5, 8) or code == 2 and clock() > self.patient:
+                        if code not in (2, 5, 8, 9) or code == 2 and clock() > self.patient:
                             raise GiveUp(text)
                         return text, body.get(4, []) if code == 5 else [], 0.2
                     if f.kind == WELCOME:
