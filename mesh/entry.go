@@ -119,6 +119,19 @@ func (e *entry) join(d *draft) {
 	e.count++
 }
 
+// joinBytes puts a byte string behind the messages of e, where there must be room for it, and gives how many bytes that took.
+func (e *entry) joinBytes(b []byte) int {
+	at := len(e.data)
+	e.data = codec.AppendBytes(e.data[:at+codec.SeveralLength], b)
+	n := len(e.data) - at
+	binary.BigEndian.PutUint16(e.data[at:], uint16(n-codec.SeveralLength))
+	e.count++
+	return n
+}
+
+// room is how many bytes fit in without more memory.
+func (e *entry) room() int { return min(cap(e.data), codec.MaxPayload) - len(e.data) }
+
 // grow makes room for n more bytes: four times what there was.
 func (e *entry) grow(n int) {
 	if n += len(e.data); n > cap(e.data) {

@@ -77,6 +77,18 @@ type outStream struct {
 	isDue      bool // is in outbound.due
 	crowd      int  // so many times what is written gathers: others waited for mu while it was written
 	gone       bool // not in outbound.streams any more: look it up again
+
+	// What may join the newest entry without a look at anything else, until the stream is locked for something else: it
+	// goes with those before it, when these can.
+	open *entry
+	rest int // bytes that are left for it, of the entry, its memory and Config.SendBytes; 0: what comes is looked at
+	most int // bytes of each
+}
+
+// lock locks a stream for whatever may change it.
+func (s *outStream) lock() {
+	s.mu.Lock()
+	s.rest = 0
 }
 
 type flushWait struct {
@@ -188,6 +200,40 @@ func (s *outStream) setPeer(mine []codec.Transform, e codec.Entry) {
 	}
 }
 
+// join queues a byte string if it joins others that wait, and nothing is to be done but that: most of a sender in a hurry. False:
+// send sees to it.
+func (o *outbound) join(to string, b []byte) bool {
+	s := o.slot(to).Load()
+	if s == nil || s.to != to || o.refuses.Load() || !s.mu.TryLock() {
+		return false
+	}
+	joined := s.joinBytes(b)
+	s.mu.Unlock()
+	return joined
+}
+
+// letJoin lets byte strings join the newest entry from now on. The caller holds s.mu.
+func (s *outStream) letJoin(set *settings) {
+	s.open = s.queue.at(s.queue.len() - 1)
+	if s.open.open && s.open.flags == 0 {
+		s.rest = min(s.open.room(), set.SendBytes-messageCost-s.bytes)
+		s.most = int(min(shareMost, uint64(set.MaxMessage), s.maxMessage)) - codec.MaxBytesHead
+	}
+}
+
+// joinBytes is join of a byte string where letJoin has allowed it. The caller holds s.mu.
+func (s *outStream) joinBytes(b []byte) bool {
+	if len(b) > s.most || codec.SeveralLength+codec.MaxBytesHead+len(b) > s.rest {
+		return false
+	}
+	n := s.open.joinBytes(b)
+	s.rest -= n
+	s.bytes += n
+	s.pushed++
+	s.joined = true
+	return true
+}
+
 // send queues a message, and waits for room until ctx ends.
 func (o *outbound) send(ctx context.Context, to string, d *draft) error {
 	for {
@@ -200,6 +246,7 @@ func (o *outbound) send(ctx context.Context, to string, d *draft) error {
 			s.mu.Lock()
 			s.crowd = crowdKeep
 		}
+		s.rest = 0
 		switch {
 		case s.gone:
 			s.mu.Unlock()
@@ -216,7 +263,8 @@ func (o *outbound) send(ctx context.Context, to string, d *draft) error {
 		case s.bytes+size+messageCost <= o.set.SendBytes || s.bytes == 0:
 			joined := s.join(d)
 			if joined && (s.isBlocked || !s.hasWork()) {
-				s.mu.Unlock() // it goes with those before it
+				s.letJoin(o.set) // it goes with those before it, and so do the next
+				s.mu.Unlock()
 				return nil
 			}
 			if !joined {
@@ -306,7 +354,7 @@ func (o *outbound) each(f func(s *outStream)) {
 
 func (o *outbound) forAll(list []*outStream, f func(s *outStream)) {
 	for _, s := range list {
-		s.mu.Lock()
+		s.lock()
 		f(s)
 		o.pump(s)
 		o.settle(s)
@@ -321,7 +369,7 @@ func (o *outbound) one(to string, f func(s *outStream)) {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
+	s.lock()
 	f(s)
 	o.pump(s)
 	o.settle(s)
@@ -366,7 +414,7 @@ func (o *outbound) answer(f codec.Raw) {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
+	s.lock()
 	if f.Stream() == s.id {
 		here := false
 		if f.Kind() == codec.KindUnreachable {
@@ -432,7 +480,7 @@ func (o *outbound) flush(ctx context.Context) error {
 	all := o.all()
 	var waits []chan struct{}
 	for _, s := range all {
-		s.mu.Lock()
+		s.lock()
 		if s.held() > 0 {
 			last := s.queue.at(s.queue.len() - 1)
 			last.ackNow = true
@@ -455,7 +503,7 @@ func (o *outbound) flush(ctx context.Context) error {
 	}
 	errs := append(o.failures.take(), late)
 	for _, s := range all {
-		s.mu.Lock()
+		s.lock()
 		if n := s.held(); n > 0 && late != nil {
 			errs = append(errs, fmt.Errorf("%d messages to %q are not acknowledged: %w", n, s.to, o.whyNot(ctx, s.to)))
 		}

@@ -107,7 +107,7 @@ func (o *outbound) unblock(f func(*outStream)) {
 func (o *outbound) writable() { o.unblock(o.goOn) }
 
 func (o *outbound) goOn(s *outStream) {
-	s.mu.Lock()
+	s.lock()
 	s.isBlocked = false
 	if port := o.link(s); port != nil {
 		o.pumpTo(port, s)

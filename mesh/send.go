@@ -49,6 +49,11 @@ func applied(opts []SendOption) (o sendOptions) {
 // room or ctx ends; the error then wraps ctx's.
 // Other errors: ErrBadName, ErrValue, ErrTooLarge, ErrNoCommonTransform, ErrClosed.
 func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOption) error {
+	if len(opts) == 0 {
+		if b, ok := bytesOf(value); ok && n.out.join(to, b) {
+			return nil
+		}
+	}
 	o := optionsOf(opts)
 	if group, isGroup := groupOf(to); isGroup || o.bestEffort {
 		_, err := n.sendWhole(ctx, to, group, isGroup, value, o, false)
