@@ -83,9 +83,11 @@ func readHead(b []byte) (h head, ok bool) {
 		return head{}, false
 	}
 	h = head{major: b[0] >> 5, info: b[0] & 0x1f, size: 1}
-	switch {
-	case h.info < infoUint8:
+	if h.info < infoUint8 { // most are
 		h.arg = uint64(h.info)
+		return h, true
+	}
+	switch {
 	case h.info <= infoUint64:
 		width := 1 << (h.info - infoUint8)
 		if len(b) < 1+width {

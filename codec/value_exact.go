@@ -16,6 +16,9 @@ func AsText(b []byte) (string, bool) {
 func AsBytes(b []byte) ([]byte, bool) { return exactString(b, majorBytes) }
 
 func exactString(b []byte, major byte) ([]byte, bool) {
+	if len(b) > 1 && b[0] == major<<5|infoUint8 && len(b) == 2+int(b[1]) { // most are so short, and this is half of what it costs
+		return b[2:len(b):len(b)], true
+	}
 	h, ok := readHead(b)
 	if !ok || h.major != major || h.info == infoIndefinite || h.arg != uint64(len(b)-h.size) {
 		return nil, false

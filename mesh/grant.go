@@ -31,6 +31,8 @@ func (in *intake) mayOverrun(r *receiver) bool {
 func (in *intake) dropHalf(r *receiver) {
 	in.used -= len(r.half)
 	r.half = nil
+	r.memory.Release()
+	r.memory = nil
 	if in.overrun == r {
 		in.overrun = nil
 	}

@@ -32,7 +32,8 @@ type inbound struct {
 	handed   int      // … so many of them are wholly the application's …
 	reported int      // … and so many are known to the intake to be
 
-	short atomic.Bool // somebody waits for what is taken, or for room: it is reported at once; set under mu
+	batches atomic.Int32 // loops that run over Node.Batches
+	short   atomic.Bool  // somebody waits for what is taken, or for room: it is reported at once; set under mu
 
 	mu      sync.Mutex
 	in      *intake
@@ -66,6 +67,7 @@ func (b *inbound) data(f codec.Raw) {
 	if !b.open {
 		b.mu.Lock()
 		b.open, b.now, b.wall = true, b.clock(), b.timeOfDay()
+		b.in.lend = b.batches.Load() > 0
 	}
 	b.in.data(b.now, b.wall, f)
 }
@@ -189,31 +191,103 @@ func (b *inbound) next(m *Message) (arrived <-chan struct{}, err error) {
 		}
 	}
 	p := &b.lent[b.handed]
-	p.take(m)
-	if p.left > 0 {
-		if b.short.Load() {
-			b.mu.Lock()
-			b.in.tookPart(p, len(m.data))
-			b.took()
-			b.mu.Unlock()
-		}
-		return nil, nil
+	if p.memory != nil {
+		p.memory = nil // nobody will use it again: the message is given away
 	}
-	b.handed++
-	if p.own != nil || b.handed == len(b.lent) || b.short.Load() {
+	p.take(m)
+	b.tookFrom(p, len(m.data))
+	return nil, nil
+}
+
+// tookFrom notes that messages of so many bytes were taken from p, the oldest parcel lent. The caller holds takeMu.
+func (b *inbound) tookFrom(p *parcel, size int) {
+	switch {
+	case p.left == 0:
+		b.handed++
+		if p.own == nil && b.handed < len(b.lent) && !b.short.Load() {
+			return
+		}
 		b.mu.Lock()
 		b.reportTaken()
-		b.took()
-		b.mu.Unlock()
+	case b.short.Load():
+		b.mu.Lock()
+		b.in.tookPart(p, size)
+	default:
+		return
+	}
+	b.took()
+	b.mu.Unlock()
+}
+
+// batch is messages that are lent to the application, and what they are in.
+type batch struct {
+	messages []Message
+	memories []*relay.Memory
+}
+
+// batchMost is how many messages are lent at a time.
+const batchMost = 64
+
+// receiveBatch takes the oldest messages into lent, which must be empty, and waits for one.
+func (b *inbound) receiveBatch(ctx context.Context, lent *batch) error {
+	for {
+		b.takeMu.Lock()
+		arrived, err := b.nextBatch(lent)
+		b.takeMu.Unlock()
+		if arrived == nil {
+			return err
+		}
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// nextBatch lends the oldest messages, as many as are at hand, or gives a channel that tells when there are some. The caller
+// holds takeMu.
+func (b *inbound) nextBatch(lent *batch) (arrived <-chan struct{}, err error) {
+	if b.handed == len(b.lent) {
+		if arrived, err = b.borrow(); arrived != nil || err != nil {
+			return arrived, err
+		}
+	}
+	for b.handed < len(b.lent) && len(lent.messages) < batchMost {
+		p, size := &b.lent[b.handed], 0
+		for p.left > 0 && len(lent.messages) < batchMost {
+			n := len(lent.messages)
+			lent.messages = lent.messages[:n+1]
+			p.take(&lent.messages[n])
+			size += len(lent.messages[n].data)
+		}
+		if p.memory != nil {
+			lent.memories = append(lent.memories, p.memory)
+			if p.left > 0 {
+				p.memory.Retain()
+			} else {
+				p.memory = nil
+			}
+		}
+		b.tookFrom(p, size)
 	}
 	return nil, nil
+}
+
+// giveBack ends the use of what is lent.
+func (l *batch) giveBack() {
+	for _, m := range l.memories {
+		m.Release()
+	}
+	clear(l.memories)
+	l.messages, l.memories = l.messages[:0], l.memories[:0]
 }
 
 // borrow moves parcels out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.
 func (b *inbound) borrow() (arrived <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.lent, b.handed, b.reported = b.in.lend(b.lent[:0]), 0, 0
+	b.lent, b.handed, b.reported = b.in.handOut(b.lent[:0]), 0, 0
 	if len(b.lent) > 0 {
 		return nil, nil
 	}

@@ -2,10 +2,10 @@ package mesh
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // Steps 7 and 8 of a message's way, the pure part: all receiving ends of a node, its inbox, and the windows it shares
@@ -63,8 +63,9 @@ type intake struct {
 	rate      int           // … and in a lineTime before
 	receivers map[string]*receiver
 	inbox     inbox
-	lent      int // parcels on their way from the inbox to the application
-	used      int // bytes of inbox, half messages and requests not yet handled
+	lend      bool // what arrives may be lent: its memory is used again
+	lent      int  // parcels on their way from the inbox to the application
+	used      int  // bytes of inbox, half messages and requests not yet handled
 	serial    uint64
 	paused    bool
 
@@ -176,6 +177,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 		return codec.TooLarge
 	}
 	in.spend(r, r.overhead+len(payload))
+	lend := in.lend && f.Flags()&(codec.FlagRequest|codec.FlagReply) == 0
 	if f.Flags()&codec.FlagMore != 0 {
 		if len(r.half) == 0 {
 			r.halfAt = r.expected
@@ -184,28 +186,34 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 				r.size = int(min(codec.ItemSize(payload), uint64(in.maxMessage)))
 			}
 		}
-		if len(r.half)+len(payload) > cap(r.half) {
-			r.half = slices.Grow(r.half, r.growth(len(payload)))
-		}
-		r.half = append(r.half, payload...)
+		r.add(payload, lend)
 		in.used += len(payload)
 		r.expected++
 		r.ackSoon(f.Flags())
 		return 0
 	}
-	// Its own copy, exactly as long as the message: it is the application's from here on.
-	var data []byte
-	if len(r.half) == 0 {
+	// Its own copy: it is the application's from here on, unless it is lent.
+	data, memory := payload, (*relay.Memory)(nil)
+	switch {
+	case len(r.half) > 0:
+		r.add(payload, lend)
+		in.used += len(payload)
+		data = r.half
+	case lend:
+		memory = relay.NewMemory(len(payload))
+		data = append(memory.Bytes(), payload...)
+	default:
 		data = append([]byte(nil), payload...)
-	} else {
-		data = append(r.half, payload...)
 	}
 	m, ok := in.parse(r, f.Flags(), data)
 	if !ok {
 		return codec.Unsupported
 	}
+	if len(r.half) > 0 {
+		memory, r.memory = r.memory, nil
+	}
 	in.dropHalf(r)
-	in.complete(r, f.Flags(), parcel{next: m, left: 1, cost: len(data) + messageCost}, wall)
+	in.complete(r, f.Flags(), parcel{next: m, left: 1, cost: len(data) + messageCost, memory: memory}, wall)
 	return 0
 }
 
@@ -233,7 +241,7 @@ func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, 
 	in.spend(r, r.overhead+len(payload))
 	p := parcel{left: count, cost: len(payload) + messageCost, group: flags&codec.FlagGroup != 0}
 	p.next = Message{From: r.from, To: in.me}
-	p.fill(payload)
+	p.fill(payload, in.lend && flags&(codec.FlagRequest|codec.FlagReply) == 0)
 	in.complete(r, flags, p, wall)
 	return 0
 }
@@ -396,6 +404,7 @@ func (in *intake) get(n int) (out []Message) {
 	}
 	for len(out) < n && in.inbox.ready() > 0 {
 		p := in.inbox.newest()
+		p.memory = nil // nobody will use it again: the messages are given away
 		had := len(out)
 		out = p.takeNewest(out, n-had)
 		in.inbox.messages -= len(out) - had
@@ -407,9 +416,9 @@ func (in *intake) get(n int) (out []Message) {
 	return out
 }
 
-// lend moves the oldest parcels that are ready to list: those that the application will take next. They still count as
+// handOut moves the oldest parcels that are ready to list: those that the application will take next. They still count as
 // waiting until took.
-func (in *intake) lend(list []parcel) []parcel {
+func (in *intake) handOut(list []parcel) []parcel {
 	cost := 0
 	for in.inbox.ready() > 0 && len(list) < lendMost && cost <= in.limit/8 {
 		p := in.inbox.pop()

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -8,7 +9,8 @@ import (
 	"ultrasockets/codec"
 )
 
-// Message is one message that arrived. It belongs to whoever took it from the node: nothing else refers to its bytes.
+// Message is one message that arrived. It belongs to whoever took it from the node: nothing else refers to its bytes, unless it
+// is lent (Node.Batches).
 type Message struct {
 	From   string    // name of the sender
 	To     string    // this node's name, or the group it was sent to, as ToGroup gives it, or ToAll
@@ -18,16 +20,24 @@ type Message struct {
 	data []byte // one CBOR item
 }
 
+// Clone gives the message with a copy of its bytes: one that is only lent, by Node.Batches, can be kept so.
+func (m Message) Clone() Message {
+	m.data = bytes.Clone(m.data)
+	return m
+}
+
 // Bytes gives the bytes that were sent; for other types than []byte and string, their CBOR encoding.
 // The slice is the message's own: changing it changes the message.
-func (m Message) Bytes() []byte {
-	if b, ok := codec.AsBytes(m.data); ok {
+func (m Message) Bytes() []byte { return bytesIn(m.data) } // which the compiler puts where it is called: a Message is large
+
+func bytesIn(data []byte) []byte {
+	if b, ok := codec.AsBytes(data); ok {
 		return b
 	}
-	if s, ok := codec.AsText(m.data); ok {
+	if s, ok := codec.AsText(data); ok {
 		return []byte(s)
 	}
-	return m.data
+	return data
 }
 
 // Text gives the text that was sent; of the zero Message "". Of []byte it gives the bytes as they are, of other types CBOR's diagnostic

@@ -200,16 +200,19 @@ func (s *outStream) setPeer(mine []codec.Transform, e codec.Entry) {
 	}
 }
 
-// join queues a byte string if it joins others that wait, and nothing is to be done but that: most of a sender in a hurry. False:
-// send sees to it.
-func (o *outbound) join(to string, b []byte) bool {
+// join queues byte strings as long as they join others that wait, and nothing is to be done but that: most of a sender in a
+// hurry. It gives how many; send sees to the next.
+func (o *outbound) join(to string, list ...[]byte) int {
 	s := o.slot(to).Load()
 	if s == nil || s.to != to || o.refuses.Load() || !s.mu.TryLock() {
-		return false
+		return 0
 	}
-	joined := s.joinBytes(b)
+	n := 0
+	for n < len(list) && s.joinBytes(list[n]) {
+		n++
+	}
 	s.mu.Unlock()
-	return joined
+	return n
 }
 
 // letJoin lets byte strings join the newest entry from now on. The caller holds s.mu.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // What waits in the inbox, step 8 of a message's way.
@@ -17,6 +18,8 @@ type parcel struct {
 	at    int      // … so many of its bytes are taken
 	more  [][]byte // the pieces behind it
 	group bool     // each of several begins with the name of the group it was sent to
+
+	memory *relay.Memory // of the bytes, if they may be lent: whoever takes the last message releases it; nil: they are given away
 
 	r    *receiver // nil: from this node itself, or best effort
 	n    uint64    // its number at r
@@ -32,8 +35,13 @@ const (
 	maxPiece   = 4 << 10
 )
 
-// fill copies several messages, which are sound, into p.
-func (p *parcel) fill(several []byte) {
+// fill copies several messages, which are sound, into p: in one piece if they may be lent.
+func (p *parcel) fill(several []byte, lend bool) {
+	if lend {
+		p.memory = relay.NewMemory(len(several))
+		p.piece = append(p.memory.Bytes(), several...)
+		return
+	}
 	p.more = make([][]byte, 0, 1+len(several)/pieceSize)
 	for from, to := 0, 0; from < len(several); to = from {
 		for least := maxPiece; to < len(several); {

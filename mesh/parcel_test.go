@@ -23,7 +23,7 @@ func TestPieces(t *testing.T) {
 			want = append(want, m)
 		}
 		p := parcel{left: len(sizes)}
-		p.fill(several)
+		p.fill(several, false)
 		for _, piece := range p.more {
 			least, count := maxPiece, 0
 			for rest := piece; len(rest) > 0; count++ {

@@ -1,9 +1,11 @@
 package mesh
 
 import (
+	"slices"
 	"time"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // Step 7 of a message's way: the receiving end of the stream from one source name. Pure: no goroutine, no clock, no
@@ -20,6 +22,7 @@ type receiver struct {
 	stream    uint32
 	expected  uint32
 	half      []byte                  // what has arrived of a message that goes on …
+	memory    *relay.Memory           // … where it is, if that is lent …
 	halfAt    uint32                  // … and the number of its first frame …
 	size      int                     // … and its size, as it says itself; 0: it does not
 	refusing  codec.UnreachableReason // the message at expected was refused for this reason, until another begins; 0: no
@@ -119,6 +122,22 @@ func (r *receiver) skipTo(seq uint32) {
 	if r.waiting.len() == 0 {
 		r.taken = seq
 	}
+}
+
+// add adds to the half message. lend tells whether its memory is to be lent if it is the first part.
+func (r *receiver) add(payload []byte, lend bool) {
+	if len(r.half)+len(payload) > cap(r.half) {
+		size := r.growth(len(payload))
+		if lend && r.half == nil || r.memory != nil {
+			m := relay.NewMemory(len(r.half) + size)
+			r.half = append(m.Bytes(), r.half...)
+			r.memory.Release()
+			r.memory = m
+		} else {
+			r.half = slices.Grow(r.half, size)
+		}
+	}
+	r.half = append(r.half, payload...)
 }
 
 func (r *receiver) askReset(stream uint32, known bool) {

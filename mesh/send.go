@@ -50,7 +50,7 @@ func applied(opts []SendOption) (o sendOptions) {
 // Other errors: ErrBadName, ErrValue, ErrTooLarge, ErrNoCommonTransform, ErrClosed.
 func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOption) error {
 	if len(opts) == 0 {
-		if b, ok := bytesOf(value); ok && n.out.join(to, b) {
+		if b, ok := bytesOf(value); ok && n.out.join(to, b) == 1 {
 			return nil
 		}
 	}
@@ -61,6 +61,22 @@ func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOptio
 	}
 	_, err := n.sendValue(ctx, to, value, o, false)
 	return wrapSend("send to", to, err)
+}
+
+// SendBatch sends byte strings to one name, as Send does one after the other, and costs less: it is for who sends millions a second.
+// It returns how many it has queued, in their order from the first, and why not the next. They are copied before it returns.
+func (n *Node) SendBatch(ctx context.Context, to string, batch [][]byte) (queued int, err error) {
+	for queued < len(batch) {
+		if joined := n.out.join(to, batch[queued:]...); joined > 0 {
+			queued += joined
+			continue
+		}
+		if err := n.Send(ctx, to, &batch[queued]); err != nil {
+			return queued, err
+		}
+		queued++
+	}
+	return queued, nil
 }
 
 // Deliver does what Send does, and waits until the receiver's inbox has the message, or, with UntilTaken, its application.

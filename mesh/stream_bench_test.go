@@ -39,7 +39,7 @@ func BenchmarkStream(b *testing.B) {
 						in.data(now, time.Time{}, f)
 					}
 					w.Reset()
-					for lent = in.lend(lent[:0]); len(lent) > 0; lent = in.lend(lent[:0]) {
+					for lent = in.handOut(lent[:0]); len(lent) > 0; lent = in.handOut(lent[:0]) {
 						for i := range lent {
 							for lent[i].left > 0 {
 								lent[i].take(&m)

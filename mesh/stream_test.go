@@ -135,7 +135,7 @@ func (s *outStream) takeAnswerInto(p *pipe, f codec.Raw) {
 
 // takeOne is the application taking the oldest message.
 func takeOne(in *intake) (Message, bool) {
-	list := in.lend(nil)
+	list := in.handOut(nil)
 	if len(list) == 0 {
 		return Message{}, false
 	}

@@ -178,27 +178,55 @@ func (c *meshClients) settle(ctx context.Context) error {
 	return nil
 }
 
+// meshOutlet gathers messages and sends them together, as the splice's gathers them for a write. Large ones would gain nothing.
 type meshOutlet struct {
-	node *mesh.Node
-	to   string
-	m    []byte // what is being sent
+	node  *mesh.Node
+	to    string
+	ctx   context.Context // of the last Send
+	buf   []byte          // what is gathered …
+	batch [][]byte        // … and the messages in it
+	large []byte          // what is sent at once
 }
 
-// Send hands over a pointer: to make an any of a slice takes an allocation.
+const (
+	outletBuffer = 8 << 10 // how much is gathered
+	outletLarge  = 2 << 10 // from this size on nothing is
+)
+
 func (o *meshOutlet) Send(ctx context.Context, m []byte) error {
-	o.m = m
-	return o.node.Send(ctx, o.to, &o.m)
+	o.ctx = ctx
+	if len(m) >= outletLarge {
+		o.large = m
+		return o.node.Send(ctx, o.to, &o.large) // to make an any of a slice takes an allocation
+	}
+	if o.buf == nil {
+		o.buf = make([]byte, 0, outletBuffer)
+	}
+	if len(o.buf)+len(m) > cap(o.buf) {
+		if err := o.Flush(); err != nil {
+			return err
+		}
+	}
+	at := len(o.buf)
+	o.buf = append(o.buf, m...)
+	o.batch = append(o.batch, o.buf[at:])
+	return nil
 }
 
-// Flush has nothing to do: what is sent leaves at once.
-func (o *meshOutlet) Flush() error { return nil }
+func (o *meshOutlet) Flush() error {
+	_, err := o.node.SendBatch(o.ctx, o.to, o.batch)
+	o.buf, o.batch = o.buf[:0], o.batch[:0]
+	return err
+}
 
 type meshInlet struct{ node *mesh.Node }
 
 func (in meshInlet) Take(ctx context.Context, f func(m []byte) bool) error {
-	for m := range in.node.Messages(ctx) {
-		if !f(m.Bytes()) {
-			return nil
+	for batch := range in.node.Batches(ctx) {
+		for i := range batch {
+			if !f(batch[i].Bytes()) {
+				return nil
+			}
 		}
 	}
 	return context.Cause(ctx)
