@@ -104,11 +104,11 @@ func (b *batch) route(data []byte) (n int, err error) {
 		}
 		f, _, err := codec.Next(data[n:])
 		if err != nil {
-			b.deliver(data[start:n], frames)
+			b.deliver(data[start:n], frames, false)
 			return n, fmt.Errorf("%w: %w", ErrProtocol, err)
 		}
 		if f == nil {
-			b.deliverLast(data[start:n], frames)
+			b.deliver(data[start:n], frames, true)
 			return n, nil
 		}
 		b.framesIn++
@@ -117,7 +117,7 @@ func (b *batch) route(data []byte) (n int, err error) {
 			n, frames = n+len(f), frames+1
 			continue
 		}
-		b.deliver(data[start:n], frames)
+		b.deliver(data[start:n], frames, false)
 		start, frames = n, 0
 		switch {
 		case b.passes(f):
@@ -205,20 +205,18 @@ func (b *batch) other(f codec.Raw) error {
 	return nil
 }
 
-// deliverLast delivers the last run of a read. If nothing else waits to be
-// woken, it is written at once where that needs no waiting.
-func (b *batch) deliverLast(run []byte, frames int) {
-	if frames > 0 && len(b.marked) == 0 && b.dest.out.writeDirect(run) {
-		b.framesOut += frames
-		b.bytesOut += len(run)
+// directRun is the run that is worth a write of its own: it costs less than a copy in the outbox and a writer's start.
+const directRun = 4 << 10
+
+// deliver passes a run on to b.dest: written at once if it is long, or the last of a read while nobody waits to be woken, and
+// the link idle; else by way of the outbox.
+func (b *batch) deliver(run []byte, frames int, last bool) {
+	if frames == 0 {
 		return
 	}
-	b.deliver(run, frames)
-}
-
-// deliver puts a run into the outbox of b.dest.
-func (b *batch) deliver(run []byte, frames int) {
-	if frames == 0 {
+	if (len(run) >= directRun || last && len(b.marked) == 0) && b.dest.out.writeDirect(run) {
+		b.framesOut += frames
+		b.bytesOut += len(run)
 		return
 	}
 	v, mark := b.dest.out.put(run, false)
@@ -310,7 +308,7 @@ func (b *batch) report(f codec.Raw, reason codec.UnreachableReason) {
 	})
 }
 
-// reply puts a frame of the relay's own into the sender's outbox, or writes it at once as deliverLast does.
+// reply puts a frame of the relay's own into the sender's outbox, or writes it at once as deliver does.
 func (b *batch) reply(f codec.Frame) {
 	b.scratch = f.Append(b.scratch[:0])
 	if b.last && len(b.marked) == 0 && b.from.out.writeDirect(b.scratch) {
