@@ -120,6 +120,10 @@ func (n *Node) deliverAll(ctx context.Context, to, group string, value any, o se
 
 // awaitReceipt waits for the outcome of one message.
 func (n *Node) awaitReceipt(ctx context.Context, to string, r *receipt) error {
+	var ended <-chan struct{}
+	if to == n.set.Name {
+		ended = n.done // other receipts are told; and hundreds that wait for one channel cost much
+	}
 	select {
 	case <-r.done:
 		err := r.err
@@ -130,7 +134,7 @@ func (n *Node) awaitReceipt(ctx context.Context, to string, r *receipt) error {
 			return err
 		}
 		return r.err
-	case <-n.done:
+	case <-ended:
 		return n.Err()
 	}
 }
