@@ -116,12 +116,23 @@ func (w *world) live(ctx context.Context, l *life) {
 		}
 	})
 	slow := pick(l.rng, 0, 0, 0, 20*time.Millisecond, time.Second) // to take a message
+	got := func(m mesh.Message) {
+		w.arrived(l, m)
+		if slow > 0 && w.traffic.Err() == nil && l.stay.Err() == nil && l.node.Err() == nil {
+			time.Sleep(slow)
+		}
+	}
 	talks.Go(func() {
-		for m := range l.node.Messages(context.Background()) {
-			w.arrived(l, m)
-			if slow > 0 && w.traffic.Err() == nil && l.stay.Err() == nil && l.node.Err() == nil {
-				time.Sleep(slow)
+		if l.number%2 == 0 {
+			for batch := range l.node.Batches(context.Background()) {
+				for _, m := range batch {
+					got(m)
+				}
 			}
+			return
+		}
+		for m := range l.node.Messages(context.Background()) {
+			got(m)
 		}
 	})
 	talks.Go(func() { w.talk(ctx, l) })
@@ -197,13 +208,27 @@ func (w *world) talk(ctx context.Context, l *life) {
 		if l.rng.IntN(50) == 0 {
 			size = l.rng.IntN(len(filler))
 		}
-		// Noted before it is sent: it may arrive before Send returns.
+		// Noted before they are sent: they may arrive before SendBatch returns.
+		batch := [][]byte{fmt.Appendf(nil, "%s %d %d %s", l.of.name, l.number, n, filler[:size])}
+		for range l.rng.IntN(3) {
+			batch = append(batch, fmt.Appendf(nil, "%s %d %d", l.of.name, l.number, n+len(batch)))
+		}
 		w.mu.Lock()
-		l.sent[to] = append(l.sent[to], time.Since(w.began))
+		for range batch {
+			l.sent[to] = append(l.sent[to], time.Since(w.began))
+		}
 		w.mu.Unlock()
-		if err := l.node.Send(ctx, to, fmt.Sprintf("%s %d %d %s", l.of.name, l.number, n, filler[:size])); err != nil {
+		queued, err := 1, error(nil)
+		if len(batch) == 1 {
+			if err = l.node.Send(ctx, to, string(batch[0])); err != nil {
+				queued = 0
+			}
+		} else {
+			queued, err = l.node.SendBatch(ctx, to, batch)
+		}
+		if err != nil {
 			w.mu.Lock()
-			l.sent[to] = l.sent[to][:n-1]
+			l.sent[to] = l.sent[to][:n-1+queued]
 			w.mu.Unlock()
 			if !errors.Is(err, mesh.ErrClosed) && !errors.Is(err, mesh.ErrNameTaken) { // else it is put out
 				w.fail("%v cannot send: %v", l, err)
