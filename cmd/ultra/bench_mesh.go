@@ -105,7 +105,7 @@ func (c *meshClients) fill(ctx context.Context, way *load.Way, w load.Work) erro
 		}
 		var outs []load.Outlet
 		for _, target := range w.Targets(i) {
-			outs = append(outs, &meshOutlet{node: c.nodes[name], to: receiver(target)})
+			outs = append(outs, &meshOutlet{node: c.nodes[name], to: receiver(target), each: w.Each})
 			sources[target]++
 		}
 		way.Outs = append(way.Outs, outs)
@@ -129,6 +129,8 @@ func (c *meshClients) fill(ctx context.Context, way *load.Way, w load.Work) erro
 			in = newHandledInlet(c.nodes[receiver(i)])
 		case i == 0 && w.Window:
 			in = answeringInlet{c.nodes[receiver(i)], c.prefix + "a"}
+		case w.Each:
+			in = eachInlet{c.nodes[receiver(i)]}
 		}
 		way.Ins = append(way.Ins, load.In{Inlet: in, Sources: sources[i]})
 	}
@@ -185,7 +187,8 @@ type meshOutlet struct {
 	ctx   context.Context // of the last Send
 	buf   []byte          // what is gathered …
 	batch [][]byte        // … and the messages in it
-	large []byte          // what is sent at once
+	each  bool            // nothing is gathered
+	alone []byte          // what is sent by itself
 }
 
 const (
@@ -195,9 +198,9 @@ const (
 
 func (o *meshOutlet) Send(ctx context.Context, m []byte) error {
 	o.ctx = ctx
-	if len(m) >= outletLarge {
-		o.large = m
-		return o.node.Send(ctx, o.to, &o.large) // to make an any of a slice takes an allocation
+	if o.each || len(m) >= outletLarge {
+		o.alone = m
+		return o.node.Send(ctx, o.to, &o.alone) // to make an any of a slice takes an allocation
 	}
 	if o.buf == nil {
 		o.buf = make([]byte, 0, outletBuffer)
@@ -227,6 +230,18 @@ func (in meshInlet) Take(ctx context.Context, f func(m []byte) bool) error {
 			if !f(batch[i].Bytes()) {
 				return nil
 			}
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// eachInlet takes messages one by one.
+type eachInlet struct{ node *mesh.Node }
+
+func (in eachInlet) Take(ctx context.Context, f func(m []byte) bool) error {
+	for m := range in.node.Messages(ctx) {
+		if !f(m.Bytes()) {
+			return nil
 		}
 	}
 	return context.Cause(ctx)

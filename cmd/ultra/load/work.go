@@ -18,6 +18,7 @@ type Work struct {
 	Handled   bool   `json:"handled,omitempty"`   // the answer comes from the receiver's program, where a way makes a difference there
 	Window    bool   `json:"window,omitempty"`    // one caller, with so many messages outstanding, in place of many; implies Handled
 	Beside    int    `json:"beside,omitempty"`    // messages a second of each other sender, beside the one that asks
+	Each      bool   `json:"each,omitempty"`      // each message with a call of its own, where a way has one for many
 	Secret    bool   `json:"secret,omitempty"`    // encrypted
 	Plain     bool   `json:"plain,omitempty"`     // without compression
 	Counted   bool   `json:"counted,omitempty"`   // bytes on the wire are counted, whatever that costs
@@ -28,6 +29,7 @@ type Work struct {
 var Works = []Work{
 	{Name: "1to1-16", What: "one sender, one receiver, 16 B", Senders: 1, Receivers: 1, Size: 16},
 	{Name: "1to1-128", What: "one sender, one receiver, 128 B", Senders: 1, Receivers: 1, Size: 128},
+	{Name: "each-128", What: "1to1-128 with a call for each message (Send and Messages, not SendBatch and Batches)", Senders: 1, Receivers: 1, Size: 128, Each: true},
 	{Name: "1to1-1k", What: "one sender, one receiver, 1 KiB", Senders: 1, Receivers: 1, Size: 1 << 10},
 	{Name: "1to1-64k", What: "one sender, one receiver, 64 KiB", Senders: 1, Receivers: 1, Size: 64 << 10},
 	{Name: "8pairs-128", What: "eight senders, each to a receiver of its own, 128 B", Senders: 8, Receivers: 8, Size: 128},
@@ -119,6 +121,9 @@ func (w Work) Base() (Work, string) {
 	case w.Secret:
 		w.Secret = false
 		return w, "open"
+	case w.Each:
+		w.Each = false
+		return w, "batched"
 	case w.Telemetry && !w.Plain:
 		w.Plain = true
 		return w, "plain"
