@@ -22,7 +22,7 @@ const (
 	DefaultMesh        = "default"
 	DefaultRetention   = time.Minute
 	DefaultInboxBytes  = 16 << 20
-	DefaultSendBytes   = 2 << 20
+	DefaultSendBytes   = 4 << 20
 	DefaultOutboxBytes = 8 << 20
 	DefaultMaxMessage  = codec.DefaultMaxMessage // 64 MiB
 	// SecretSize is the length of Config.Secret in bytes.
@@ -81,7 +81,7 @@ type Config struct {
 	// that came together count 96 bytes once.
 	// Default 16 MiB. It is exceeded only by a single message larger than it, and by the last frame that fits.
 	InboxBytes int
-	// SendBytes bounds what is queued and not acknowledged towards one name, counted likewise. Default 2 MiB:
+	// SendBytes bounds what is queued and not acknowledged towards one name, counted likewise. Default 4 MiB:
 	// more would only lie in memory, cold, on any link that a LAN has.
 	// A message larger than it is taken when nothing else is queued.
 	SendBytes int

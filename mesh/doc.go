@@ -30,7 +30,7 @@
 //  4. to 6. the relay's reader, router and outbox pass it on, untouched (package relay)
 //  7. the receiving link's reader hands each frame to the stream's receiver, which checks, orders, drops repeats, unpacks
 //     and acknowledges (session.go, inbound.go, intake.go, receiver.go, grant.go)
-//  8. the inbox; Node.Get, Receive or Messages takes it (inbox.go, parcel.go, receive.go)
+//  8. the inbox; Node.Get, Receive, Messages or Batches takes it (inbox.go, parcel.go, receive.go)
 //
 // What is pure (sender, receiver, intake, inbox, election, standing) has no goroutine, no clock and no lock; outbound,
 // inbound and uplink are the shells that have.

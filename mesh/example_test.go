@@ -121,3 +121,39 @@ func ExampleUndeliveredError() {
 	}
 	// Output: nobody 1 true
 }
+
+// For who takes millions a second: a batch is lent until the loop asks for the next one.
+func ExampleNode_Batches() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	server, err := mesh.Listen(ctx, "tcp://127.0.0.1:0", mesh.Config{Name: "server"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	sensor, err := mesh.Dial(ctx, "tcp://"+server.Addr().String(), mesh.Config{Name: "sensor"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sensor.Close()
+
+	queued, err := sensor.SendBatch(ctx, "server", [][]byte{{1, 2}, {3}, {4, 5, 6}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	count, sum := 0, 0
+	var last mesh.Message
+	for batch := range server.Batches(ctx) {
+		for _, m := range batch {
+			for _, b := range m.Bytes() {
+				sum += int(b)
+			}
+			last = m.Clone() // kept beyond the loop
+		}
+		if count += len(batch); count == queued {
+			break
+		}
+	}
+	fmt.Println(count, sum, last.Bytes())
+	// Output: 3 21 [4 5 6]
+}

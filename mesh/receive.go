@@ -10,7 +10,7 @@ import (
 const All = -1
 
 // Get takes up to count messages from the inbox, newest first, without waiting; count < 0 (All): all there are. It gives nil when
-// there is none. Get, Receive and Messages take from one inbox: each message goes to one of them, once.
+// there is none. Get, Receive, Messages and Batches take from one inbox: each message goes to one of them, once.
 func (n *Node) Get(count int) []Message { return n.in.get(count) }
 
 // Receive takes the oldest message from the inbox, and waits for one if there is none. The error is ctx's, or the node's
