@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -191,10 +192,14 @@ func (b *inbound) next(m *Message) (arrived <-chan struct{}, err error) {
 		}
 	}
 	p := &b.lent[b.handed]
-	if p.memory != nil {
-		p.memory = nil // nobody will use it again: the message is given away
-	}
 	p.take(m)
+	if p.memory != nil { // which others may hold, and is larger than the message
+		m.data = bytes.Clone(m.data)
+		if p.left == 0 {
+			p.memory.Release()
+			p.memory = nil
+		}
+	}
 	b.tookFrom(p, len(m.data))
 	return nil, nil
 }

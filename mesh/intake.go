@@ -25,6 +25,7 @@ const (
 	lendMost      = 64                    // parcels that the application gets at a time, behind the scenes
 	wakeRoom      = 8 << 10               // those that wait for room in the inbox go on when there is so much
 	believed      = 16 * codec.MaxPayload // memory that a message may claim with its first frame
+	leastLent     = 256                   // a smaller message that comes alone is not lent: pooled memory would be mostly empty
 	oversizeGrant = 4 * codec.MaxPayload  // step in which a message larger than the inbox is granted to its end
 )
 
@@ -199,7 +200,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 		r.add(payload, lend)
 		in.used += len(payload)
 		data = r.half
-	case lend:
+	case lend && len(payload) >= leastLent:
 		memory = relay.NewMemory(len(payload))
 		data = append(memory.Bytes(), payload...)
 	default:
