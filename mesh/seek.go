@@ -25,7 +25,7 @@ const (
 	orphanFor      = 10 * time.Second        // an orphan that finds nobody to agree with is a newcomer then
 	failedFor      = 3 * time.Second         // a candidate that could not be reached is not asked again for so long
 	refusedFor     = expectFor - time.Second // a name or place that is taken may become free for so long
-	hearFor        = 5 * time.Second         // a refusal is not for good while a slow seed has said nothing yet, at most so long
+	hearFor        = 5 * time.Second         // a seed that is slow to answer is waited for at most so long
 	keptFor        = 3 * time.Second         // a relay that keeps the name is believed to live so long
 	hintFor        = 3 * time.Second         // a newcomer believes so long that somebody is there of whom only multicast tells
 	maxTargets     = 256                     // targets remembered
@@ -261,7 +261,31 @@ func (s *seek) settled() bool {
 			return false
 		}
 	}
-	return true
+	return !s.listening()
+}
+
+// listening tells whether a seed, or who is said to be the relay, has taken the connection and has not said a word yet: it is there,
+// and a busy machine or a slow network is no reason to begin a mesh beside it. Whom gossip knows not to be the relay is not waited for.
+func (s *seek) listening() bool {
+	if s.elapsed() > hearFor {
+		return false
+	}
+	for _, t := range s.targets {
+		if !t.wanted || !t.busy || t.kind == targetCandidate || t.source != sourceTrusted {
+			continue
+		}
+		if at := t.reached.Load(); at != nil && !s.seeksToo(*at) {
+			return true
+		}
+	}
+	return false
+}
+
+// seeksToo tells whether gossip knows the node at an address, and that it is not the relay.
+func (s *seek) seeksToo(addr string) bool {
+	return slices.ContainsFunc(s.u.nodes(), func(n discovery.Node) bool {
+		return n.State == discovery.Alive && !n.Meta.Relay && slices.Contains(addrStrings(n.Addrs), addr)
+	})
 }
 
 // isKept tells whether there is a relay that keeps the name of this node for somebody else.

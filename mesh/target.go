@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"ultrasockets/discovery"
@@ -61,6 +62,8 @@ type target struct {
 	failed time.Duration // when it last failed; 0 never
 	tried  bool
 	err    error
+
+	reached *atomic.Pointer[string] // the address that took the connection of the dial under way; nil: none yet. Shared with the dial
 }
 
 func (s *seek) want(kind targetKind, addrs []string) { s.wantFrom(sourceTrusted, kind, addrs) }
@@ -118,10 +121,10 @@ func (s *seek) dialDue() {
 		case t.source != sourceTrusted && hosts[hostOf(t.key)] >= maxPerHost:
 			continue
 		}
-		t.busy = true
+		t.busy, t.reached = true, new(atomic.Pointer[string])
 		count(t)
 		s.dials.Add(1)
-		go s.dial(t.key, t.addrs) // stop waits for it
+		go s.dial(t.key, t.addrs, t.reached) // stop waits for it
 	}
 }
 
@@ -134,7 +137,7 @@ func hostOf(addr string) string {
 }
 
 // dial runs in a goroutine of its own.
-func (s *seek) dial(key string, addrs []string) {
+func (s *seek) dial(key string, addrs []string, reached *atomic.Pointer[string]) {
 	defer s.dials.Done()
 	ctx, cancel := context.WithTimeout(s.ctx, 6*time.Second)
 	defer cancel()
@@ -146,6 +149,8 @@ func (s *seek) dial(key string, addrs []string) {
 		if err != nil {
 			return nil, err
 		}
+		at := conn.RemoteAddr().String()
+		reached.Store(&at)
 		// Two Hellos with one token under way to one relay would throw each other out: one at a time.
 		if leave, err = s.turn.take(ctx, cancel); err != nil {
 			conn.Close()

@@ -243,8 +243,8 @@ func (l *Link) pulse() {
 	tick := min(max(l.heartbeat()/4, minTick), maxTick)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	l.ping(l.now())
-	last := l.now()
+	pace := pacer{tick: tick, last: l.now()}
+	l.ping(pace.last)
 	for {
 		select {
 		case <-l.quit:
@@ -254,13 +254,13 @@ func (l *Link) pulse() {
 		now := l.now()
 		l.clock.publish(now)
 		dead := l.dead()
-		if now-last > dead {
+		stood, fair := pace.at(now)
+		if stood > dead {
 			l.end(ErrStalled)
 			return
 		}
-		last = now
 		read := time.Duration(l.lastRead.Load())
-		if stuck := l.out.stuck(now, dead); stuck || now-read > dead {
+		if fair && (l.out.stuck(now, dead) || now-read > dead) {
 			l.end(ErrLinkDead)
 			return
 		}

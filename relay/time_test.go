@@ -135,6 +135,35 @@ func TestIdleLinkLives(t *testing.T) {
 	})
 }
 
+// TestRelayShortOfTime: a relay that stood still itself gives those that it heard nothing from as long again to be heard.
+func TestRelayShortOfTime(t *testing.T) {
+	inBubble(t, HubConfig{}, func(s *star) {
+		own := s.run(s.hub.Reign(Reign{}))
+		l, err := s.dial("a", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		if _, err := s.dial("a", otherToken); err == nil { // now the relay asks a whether it lives
+			t.Fatal("two nodes of one name")
+		}
+		s.sleepMachine(probeTime - 100*time.Millisecond)
+		time.Sleep(600 * time.Millisecond)
+		k := s.run(l) // only now it can answer
+		time.Sleep(10 * time.Second)
+		if s.hub.Links() != 1 {
+			t.Errorf("%d links; it ended: %v", s.hub.Links(), k.err)
+		}
+		l.Close()
+		<-k.done
+		select {
+		case <-own.done:
+			t.Error(own.err)
+		default:
+		}
+	})
+}
+
 // TestSilentLink: a node that never writes is dropped after three heartbeats.
 func TestSilentLink(t *testing.T) {
 	inBubble(t, HubConfig{}, func(s *star) {

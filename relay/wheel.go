@@ -27,12 +27,13 @@ func (h *Hub) startWheel() {
 
 func (h *Hub) wheel() {
 	defer h.wg.Done()
-	ticker := time.NewTicker(min(max(h.cfg.Heartbeat/4, minTick), maxTick))
+	tick := min(max(h.cfg.Heartbeat/4, minTick), maxTick)
+	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	due := h.news.due // set before the wheel was started, and never again
 	defer due.Stop()
-	last := h.now()
-	h.clock.publish(last)
+	pace := pacer{tick: tick, last: h.now()}
+	h.clock.publish(pace.last)
 	for {
 		select {
 		case <-h.done:
@@ -45,15 +46,14 @@ func (h *Hub) wheel() {
 		case <-ticker.C:
 		}
 		now := h.now()
-		stood := now - last
-		last = now
 		h.clock.publish(now)
-		h.turn(now, stood)
+		stood, fair := pace.at(now)
+		h.turn(now, stood, fair)
 	}
 }
 
-// turn is one turn of the wheel; stood is the time since the last.
-func (h *Hub) turn(now, stood time.Duration) {
+// turn is one turn of the wheel; stood is the time since the last, and fair whether links may be judged.
+func (h *Hub) turn(now, stood time.Duration, fair bool) {
 	h.mu.Lock()
 	h.beat.Store(int64(h.heartbeat()))
 	if att := h.att; att != nil && stood > deadBeats*h.heartbeat() {
@@ -64,7 +64,7 @@ func (h *Hub) turn(now, stood time.Duration) {
 	}
 	defer h.mu.Unlock()
 	for p := range h.peers {
-		if p.overdue(now) {
+		if fair && p.overdue(now) {
 			p.kill(ErrLinkDead)
 		}
 	}
