@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -265,29 +266,35 @@ func TestSendBatchWaits(t *testing.T) {
 	}
 }
 
-// TestBatchIsTaken: who waits until a message is taken waits until its batch is handed out, not until that is done with.
+// TestBatchIsTaken: who waits until a message is taken waits until its batch is handed out, not until that is done with; also if
+// others came before it and behind it.
 func TestBatchIsTaken(t *testing.T) {
 	_, a, b := trio(t, nil)
-	done := make(chan struct{})
-	var loop sync.WaitGroup
-	loop.Go(func() {
-		for batch := range b.Batches(t.Context()) {
-			if batch[len(batch)-1].Text() == "wait" {
-				<-done
-				return
-			}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	waiting := make(chan error, 1)
+	for i := range 7 {
+		if i == 3 {
+			go func() { waiting <- a.Deliver(ctx, "b", "wait", mesh.UntilTaken()) }() // ends with ctx
+			continue
 		}
-	})
-	for i := range 3 {
-		if err := a.Send(t.Context(), "b", i); err != nil {
+		if err := a.Deliver(ctx, "b", i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := a.Deliver(t.Context(), "b", "wait", mesh.UntilTaken()); err != nil {
-		t.Error(err)
+	taken := 0
+	for batch := range b.Batches(ctx) {
+		taken += len(batch)
+		if slices.ContainsFunc(batch, func(m mesh.Message) bool { return m.Text() == "wait" }) {
+			if err := <-waiting; err != nil {
+				t.Error(err)
+			}
+			break
+		}
 	}
-	close(done)
-	loop.Wait()
+	if taken == 0 {
+		t.Error("nothing came")
+	}
 }
 
 // TestBatchLimit: a batch is what is there, 64 messages at most, and the rest of a frame is the next batch, or somebody else's.

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"bytes"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -168,9 +167,14 @@ func (b *inbound) get(n int) []Message {
 
 // receive takes the oldest message into m, and waits for one.
 func (b *inbound) receive(ctx context.Context, m *Message) error {
+	return b.await(ctx, func() (<-chan struct{}, error) { return b.next(m) })
+}
+
+// await calls take, with takeMu held, until it gives no channel to wait for.
+func (b *inbound) await(ctx context.Context, take func() (arrived <-chan struct{}, err error)) error {
 	for {
 		b.takeMu.Lock()
-		arrived, err := b.next(m)
+		arrived, err := take()
 		b.takeMu.Unlock()
 		if arrived == nil {
 			return err
@@ -192,14 +196,7 @@ func (b *inbound) next(m *Message) (arrived <-chan struct{}, err error) {
 		}
 	}
 	p := &b.lent[b.handed]
-	p.take(m)
-	if p.memory != nil { // which others may hold, and is larger than the message
-		m.data = bytes.Clone(m.data)
-		if p.left == 0 {
-			p.memory.Release()
-			p.memory = nil
-		}
-	}
+	p.takeAway(m)
 	b.tookFrom(p, len(m.data))
 	return nil, nil
 }
@@ -235,19 +232,7 @@ const batchMost = 64
 
 // receiveBatch takes the oldest messages into lent, which must be empty, and waits for one.
 func (b *inbound) receiveBatch(ctx context.Context, lent *batch) error {
-	for {
-		b.takeMu.Lock()
-		arrived, err := b.nextBatch(lent)
-		b.takeMu.Unlock()
-		if arrived == nil {
-			return err
-		}
-		select {
-		case <-arrived:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return b.await(ctx, func() (<-chan struct{}, error) { return b.nextBatch(lent) })
 }
 
 // nextBatch lends the oldest messages, as many as are at hand, or gives a channel that tells when there are some. The caller

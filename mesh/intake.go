@@ -405,7 +405,6 @@ func (in *intake) get(n int) (out []Message) {
 	}
 	for len(out) < n && in.inbox.ready() > 0 {
 		p := in.inbox.newest()
-		p.memory = nil // nobody will use it again: the messages are given away
 		had := len(out)
 		out = p.takeNewest(out, n-had)
 		in.inbox.messages -= len(out) - had

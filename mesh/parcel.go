@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -76,6 +77,23 @@ func (p *parcel) take(m *Message) {
 	}
 }
 
+// takeAway takes the oldest message to keep: a copy, if the parcel's memory is lent.
+func (p *parcel) takeAway(m *Message) {
+	p.take(m)
+	if p.memory != nil {
+		m.data = bytes.Clone(m.data)
+		p.release()
+	}
+}
+
+// release ends the hold on the memory with the last message.
+func (p *parcel) release() {
+	if p.left == 0 {
+		p.memory.Release()
+		p.memory = nil
+	}
+}
+
 // cutGroup cuts the name of the group off a message.
 func (p *parcel) cutGroup(m *Message) {
 	group := m.data[1 : 1+m.data[0]]
@@ -101,6 +119,13 @@ func (p *parcel) takeNewest(dst []Message, n int) []Message {
 	}
 	slices.Reverse(dst[at:])
 	p.left -= n
+	if p.memory != nil {
+		for i := range dst[at:] {
+			m := &dst[at+i]
+			m.data = bytes.Clone(m.data)
+		}
+		p.release()
+	}
 	return dst
 }
 

@@ -36,7 +36,8 @@ func (n *Node) Messages(ctx context.Context) iter.Seq[Message] {
 // Batches takes messages as Messages does, some at a time: what is at hand, up to 64. It is for who takes millions a second: the
 // messages of a batch are only lent. The slice, and what Message.Bytes gives, are valid until the loop asks for the next
 // batch; their memory is then used again. What is to be kept longer is kept with Message.Clone; what Text, Value and Decode give
-// is a copy as always. All of a batch counts as taken at once, for UntilTaken too. Breaking out of the loop leaves the rest where they are.
+// is a copy as always. All of a batch counts as taken at once, for UntilTaken too. Breaking out of the loop leaves the rest
+// where they are. Who sends to the node's own name from within the loop gives it a ctx that ends: only the loop makes room for it.
 func (n *Node) Batches(ctx context.Context) iter.Seq[[]Message] {
 	return func(yield func([]Message) bool) {
 		n.in.batches.Add(1)

@@ -253,7 +253,7 @@ func (o *outbox) start() bool {
 		return false
 	}
 	if o.closed {
-		o.state = idle
+		o.settle()
 		return false
 	}
 	o.state = busy

@@ -214,6 +214,9 @@ func (b *batch) deliver(run []byte, frames int, last bool) {
 	if frames == 0 {
 		return
 	}
+	if len(run) >= directRun {
+		b.wake() // nobody waits behind a write to somebody else
+	}
 	if (len(run) >= directRun || last && len(b.marked) == 0) && b.dest.out.writeDirect(run) {
 		b.framesOut += frames
 		b.bytesOut += len(run)
@@ -323,13 +326,18 @@ func (b *batch) reply(f codec.Frame) {
 	}
 }
 
-// flush ends a read: it wakes every outbox that was filled, once.
-func (b *batch) flush() {
+// wake wakes every outbox that was filled since the last time.
+func (b *batch) wake() {
 	for i, o := range b.marked {
 		o.wake()
 		b.marked[i] = nil
 	}
 	b.marked = b.marked[:0]
+}
+
+// flush ends a read.
+func (b *batch) flush() {
+	b.wake()
 	b.reported = b.reported[:0]
 	if b.dest != nil && b.dest.left.Load() {
 		b.dest = nil // do not keep the memory of a link that has gone

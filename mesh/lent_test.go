@@ -1,0 +1,165 @@
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"ultrasockets/codec"
+)
+
+// What costs least, from within: a Send that joins what waits, and messages whose memory is lent.
+
+// TestSendJoins: byte strings join those that wait in one step, and whatever changes the stream ends that.
+func TestSendJoins(t *testing.T) {
+	n := newTestNode(t)
+	n.out.port.Store(&portRef{&moody{busy: 1 << 30}}) // a link that always has something else to do
+	ctx := context.Background()
+	send := func(b []byte) {
+		t.Helper()
+		if err := n.Send(ctx, "b", b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent := 0
+	prepare := func() { // the last two are an entry that others may join
+		for range 3 {
+			send([]byte{1, 2, 3})
+			sent++
+		}
+	}
+	prepare()
+	if got := n.out.join("b", []byte{4}, []byte{5}); got != 2 {
+		t.Fatalf("%d of 2 join", got)
+	}
+	sent += 2
+	s := n.out.existing("b")
+	if s.held() != sent || s.queue.len() != 1 {
+		t.Fatalf("%d are held in %d entries, want %d in one", s.held(), s.queue.len(), sent)
+	}
+	bytesOf := 0
+	for i := range s.queue.len() {
+		bytesOf += len(s.queue.at(i).data) + messageCost
+	}
+	if s.bytes != bytesOf {
+		t.Errorf("%d bytes are counted, want %d", s.bytes, bytesOf)
+	}
+
+	other := codec.Entry{Name: "b", Instance: 2, MaxMessage: 100}
+	for what, change := range map[string]func(){
+		"its receiver takes less": func() { n.out.peerHere(other) },
+		"a flush waits":           func() { within, cancel := context.WithCancel(ctx); cancel(); n.out.flush(within) },
+		"time passes":             func() { n.out.one("b", func(*outStream) {}) },
+	} {
+		prepare()
+		change()
+		if got := n.out.join("b", []byte{4}); got != 0 {
+			t.Errorf("%d join although %s", got, what)
+			sent += got
+		}
+	}
+	prepare()
+	if got := n.out.join("b", make([]byte, 101)); got != 0 || s.rest == 0 {
+		t.Errorf("%d join that are larger than the receiver takes", got)
+	}
+	if err := n.Send(ctx, "b", make([]byte, 101)); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+	if s.held() != sent {
+		t.Errorf("%d are held, want %d", s.held(), sent)
+	}
+
+	prepare()
+	n.out.stopAccepting()
+	if got := n.out.join("b", []byte{4}); got != 0 {
+		t.Error("a node that is leaving takes more")
+	}
+	n.out.close(ErrClosed)
+	var lost *UndeliveredError
+	if err := n.out.flush(ctx); !errors.As(err, &lost) || lost.Count != sent {
+		t.Errorf("%v; want that %d were given up", err, sent)
+	}
+}
+
+// TestLentMemory: while a loop over Batches runs, what arrives is lent; what Receive and Get take of the same memory is a copy; and
+// the memory is nobody's any more when all that held it are done.
+func TestLentMemory(t *testing.T) {
+	several := func(count, size int) (b []byte) {
+		for range count {
+			b = append(binary.BigEndian.AppendUint16(b, uint16(size)), bytes.Repeat([]byte{7}, size)...)
+		}
+		return b
+	}
+	whole := [][]byte{bytes.Repeat([]byte{7}, 1000)}
+	for name, c := range map[string]struct {
+		frames   [][]byte
+		flags    codec.Flags
+		messages int
+		lent     bool
+	}{
+		"several":               {[][]byte{several(100, 30)}, codec.FlagSeveral, 100, true},
+		"several to a group":    {[][]byte{several(100, 30)}, codec.FlagSeveral | codec.FlagGroup, 100, true},
+		"a large one":           {whole, 0, 1, true},
+		"a small one":           {[][]byte{whole[0][:100]}, 0, 1, false},
+		"one of several frames": {[][]byte{whole[0], whole[0], whole[0]}, 0, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newTestNode(t)
+			n.in.batches.Add(1) // a loop over Batches runs
+			for i, payload := range c.frames {
+				f := codec.Frame{Kind: codec.KindData, Flags: c.flags, To: "a", From: "b", Stream: 7, Seq: uint32(i), Payload: payload}
+				if i == 0 {
+					f.Flags |= codec.FlagFirst
+				}
+				if i < len(c.frames)-1 {
+					f.Flags |= codec.FlagMore
+				}
+				session{n, nil}.HandleFrame(f.Append(nil))
+			}
+			session{n, nil}.HandleBatchEnd()
+
+			lent := batch{messages: make([]Message, 0, batchMost)}
+			if err := n.in.receiveBatch(t.Context(), &lent); err != nil {
+				t.Fatal(err)
+			}
+			if len(lent.messages) != min(c.messages, batchMost) || (len(lent.memories) == 1) != c.lent {
+				t.Fatalf("%d messages are lent of %d pieces of memory", len(lent.messages), len(lent.memories))
+			}
+			if !c.lent {
+				return
+			}
+			var given []Message
+			if left := c.messages - len(lent.messages); left > 0 {
+				if n.in.lent[0].memory != lent.memories[0] {
+					t.Error("the rest of the frame is somewhere else")
+				}
+				m, err := n.Receive(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if given = append([]Message{m}, n.Get(All)...); len(given) != left {
+					t.Fatalf("%d of %d are left", len(given), left)
+				}
+			}
+			kept := lent.messages[0].Clone()
+			memory := lent.memories[0].Bytes()
+			clear(memory[:cap(memory)]) // as if it were used again
+			for _, m := range lent.messages {
+				if bytes.IndexByte(m.data, 7) >= 0 {
+					t.Fatal("a lent message is not in the memory that is used again")
+				}
+			}
+			for _, m := range append(given, kept) {
+				if len(m.data) == 0 || bytes.Count(m.data, []byte{7}) != len(m.data) {
+					t.Fatal("a message that was given away changes with the memory")
+				}
+			}
+			lent.giveBack()
+			if used := n.in.in.used; used != 0 {
+				t.Errorf("%d bytes of the inbox are still used", used)
+			}
+		})
+	}
+}
