@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"ultrasockets/mesh"
 )
@@ -66,6 +67,39 @@ func TestLoadSecret(t *testing.T) {
 		got, err := mesh.LoadSecret(file)
 		if !errors.Is(err, mesh.ErrBadConfig) || !strings.Contains(err.Error(), "chmod 600 "+file) || got != nil {
 			t.Errorf("%04o: %x %v", mode, got, err)
+		}
+	}
+}
+
+// TestPassphrase: the same text and mesh give the same secret, also in a year's time; another text or mesh another one, which does
+// not let in.
+func TestPassphrase(t *testing.T) {
+	secret := mesh.Passphrase("correct horse", "lab")
+	if got := fmt.Sprintf("%x", secret); got != "3295457d9f40c0b942cf3375f5edced7659ab94342d4e7bed176ded742c22f11" {
+		t.Errorf("it is %s now: who has joined with it before would not get in", got)
+	}
+	cfg := mesh.Config{Name: "relay", Mesh: "lab", Secret: secret}
+	relay, err := mesh.Listen(t.Context(), "127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close()
+	for _, c := range []struct {
+		text, mesh string
+		want       error
+	}{
+		{"correct horse", "lab", nil},
+		{"correct horses", "lab", mesh.ErrWrongSecret},
+		{"correct horse", "default", mesh.ErrWrongSecret},
+		{"", "lab", mesh.ErrWrongSecret},
+	} {
+		cfg.Name, cfg.Secret = "a", mesh.Passphrase(c.text, c.mesh)
+		n, err := mesh.Dial(within(t, 10*time.Second), relay.Addr().String(), cfg)
+		if !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
+			t.Errorf("%q in %q: %v, want %v", c.text, c.mesh, err, c.want)
+		}
+		if n != nil {
+			n.Close()
 		}
 	}
 }
