@@ -25,17 +25,21 @@ func (c *coarse) publish(t time.Duration) { c.t.Store(int64(t)) }
 // pacer notices when whoever ticks stood still itself (a machine that was short of time, stopped or asleep): then what the
 // others sent meanwhile may lie there unread, and they are given as long again before they are called dead.
 type pacer struct {
-	tick time.Duration
-	last time.Duration // the last tick
-	fair time.Duration // until then nobody is judged
+	tick  time.Duration
+	last  time.Duration // the last tick
+	stood time.Duration // how long it last stood still …
+	until time.Duration // … and how long that is an excuse
 }
 
-// at takes a tick: how long it is since the last, and whether it is fair to judge who was silent.
-func (p *pacer) at(now time.Duration) (stood time.Duration, fair bool) {
+// at takes a tick: how long it is since the last, and how much longer than usual a silence may be now.
+func (p *pacer) at(now time.Duration) (stood, grace time.Duration) {
 	stood = now - p.last
 	p.last = now
 	if stood > 2*p.tick {
-		p.fair = now + stood
+		p.stood, p.until = stood, now+stood
 	}
-	return stood, now >= p.fair
+	if now < p.until {
+		grace = p.stood
+	}
+	return stood, grace
 }

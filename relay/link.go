@@ -254,13 +254,13 @@ func (l *Link) pulse() {
 		now := l.now()
 		l.clock.publish(now)
 		dead := l.dead()
-		stood, fair := pace.at(now)
+		stood, grace := pace.at(now)
 		if stood > dead {
 			l.end(ErrStalled)
 			return
 		}
 		read := time.Duration(l.lastRead.Load())
-		if fair && (l.out.stuck(now, dead) || now-read > dead) {
+		if l.out.stuck(now, dead+grace) || now-read > dead+grace {
 			l.end(ErrLinkDead)
 			return
 		}

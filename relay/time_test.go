@@ -164,6 +164,24 @@ func TestRelayShortOfTime(t *testing.T) {
 	})
 }
 
+// TestPacer: who stood still gives others as long, for as long, and not more if that happens again and again.
+func TestPacer(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct{ ticks, graces []time.Duration }{
+		"steady":          {[]time.Duration{250 * ms, 500 * ms, 900 * ms}, []time.Duration{0, 0, 0}},
+		"once":            {[]time.Duration{250 * ms, 2250 * ms, 2500 * ms, 4200 * ms, 4450 * ms}, []time.Duration{0, 2000 * ms, 2000 * ms, 1700 * ms, 1700 * ms}},
+		"once, then well": {[]time.Duration{1000 * ms, 1250 * ms, 1750 * ms, 2000 * ms}, []time.Duration{1000 * ms, 1000 * ms, 1000 * ms, 0}},
+		"again and again": {[]time.Duration{600 * ms, 1200 * ms, 1800 * ms, 2400 * ms}, []time.Duration{600 * ms, 600 * ms, 600 * ms, 600 * ms}},
+	} {
+		p := pacer{tick: 250 * ms}
+		for i, now := range c.ticks {
+			if _, grace := p.at(now); grace != c.graces[i] {
+				t.Errorf("%s: %v at %v, want %v", name, grace, now, c.graces[i])
+			}
+		}
+	}
+}
+
 // TestSilentLink: a node that never writes is dropped after three heartbeats.
 func TestSilentLink(t *testing.T) {
 	inBubble(t, HubConfig{}, func(s *star) {

@@ -47,13 +47,13 @@ func (h *Hub) wheel() {
 		}
 		now := h.now()
 		h.clock.publish(now)
-		stood, fair := pace.at(now)
-		h.turn(now, stood, fair)
+		stood, grace := pace.at(now)
+		h.turn(now, stood, grace)
 	}
 }
 
-// turn is one turn of the wheel; stood is the time since the last, and fair whether links may be judged.
-func (h *Hub) turn(now, stood time.Duration, fair bool) {
+// turn is one turn of the wheel; stood is the time since the last, and grace how much longer than usual links may be silent.
+func (h *Hub) turn(now, stood, grace time.Duration) {
 	h.mu.Lock()
 	h.beat.Store(int64(h.heartbeat()))
 	if att := h.att; att != nil && stood > deadBeats*h.heartbeat() {
@@ -64,7 +64,7 @@ func (h *Hub) turn(now, stood time.Duration, fair bool) {
 	}
 	defer h.mu.Unlock()
 	for p := range h.peers {
-		if fair && p.overdue(now) {
+		if p.overdue(now, grace) {
 			p.kill(ErrLinkDead)
 		}
 	}
@@ -79,15 +79,15 @@ func (h *Hub) turn(now, stood time.Duration, fair bool) {
 }
 
 // overdue tells whether the link is dead; Hub.mu is held.
-func (p *peer) overdue(now time.Duration) bool {
+func (p *peer) overdue(now, grace time.Duration) bool {
 	read := time.Duration(p.lastRead.Load())
-	if now-read > p.dead() {
+	if now-read > p.dead()+grace {
 		return true
 	}
-	if p.out.stuck(now, p.dead()) {
+	if p.out.stuck(now, p.dead()+grace) {
 		return true
 	}
-	return p.doubted.Load() && now-p.probed > min(probeTime, p.dead())
+	return p.doubted.Load() && now-p.probed > min(probeTime, p.dead())+grace
 }
 
 // probe asks a name's holder whether it still lives: if nothing is read from it
