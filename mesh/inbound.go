@@ -28,7 +28,7 @@ type inbound struct {
 
 	// guarded by takeMu, which is taken before mu
 	takeMu   sync.Mutex
-	lent     []parcel // moved out of the inbox together …
+	drawn    []parcel // moved out of the inbox together …
 	handed   int      // … so many of them are wholly the application's …
 	reported int      // … and so many are known to the intake to be
 
@@ -157,9 +157,9 @@ func (b *inbound) get(n int) []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reportTaken()
-	b.in.putBack(b.lent[b.handed:])
-	clear(b.lent)
-	b.lent, b.handed, b.reported = b.lent[:0], 0, 0
+	b.in.putBack(b.drawn[b.handed:])
+	clear(b.drawn)
+	b.drawn, b.handed, b.reported = b.drawn[:0], 0, 0
 	out := b.in.get(n)
 	b.took()
 	return out
@@ -190,23 +190,23 @@ func (b *inbound) await(ctx context.Context, take func() (arrived <-chan struct{
 // next hands out the oldest message, or a channel that tells when there is one. Parcels are moved out of the inbox a few
 // at a time, and reported as taken so too, unless somebody may wait to hear it. The caller holds takeMu.
 func (b *inbound) next(m *Message) (arrived <-chan struct{}, err error) {
-	if b.handed == len(b.lent) {
-		if arrived, err = b.borrow(); arrived != nil || err != nil {
+	if b.handed == len(b.drawn) {
+		if arrived, err = b.draw(); arrived != nil || err != nil {
 			return arrived, err
 		}
 	}
-	p := &b.lent[b.handed]
+	p := &b.drawn[b.handed]
 	p.takeAway(m)
 	b.tookFrom(p, len(m.data))
 	return nil, nil
 }
 
-// tookFrom notes that messages of so many bytes were taken from p, the oldest parcel lent. The caller holds takeMu.
+// tookFrom notes that messages of so many bytes were taken from p, the oldest parcel drawn. The caller holds takeMu.
 func (b *inbound) tookFrom(p *parcel, size int) {
 	switch {
 	case p.left == 0:
 		b.handed++
-		if p.own == nil && b.handed < len(b.lent) && !b.short.Load() {
+		if p.own == nil && b.handed < len(b.drawn) && !b.short.Load() {
 			return
 		}
 		b.mu.Lock()
@@ -238,13 +238,13 @@ func (b *inbound) receiveBatch(ctx context.Context, lent *batch) error {
 // nextBatch lends the oldest messages, as many as are at hand, or gives a channel that tells when there are some. The caller
 // holds takeMu.
 func (b *inbound) nextBatch(lent *batch) (arrived <-chan struct{}, err error) {
-	if b.handed == len(b.lent) {
-		if arrived, err = b.borrow(); arrived != nil || err != nil {
+	if b.handed == len(b.drawn) {
+		if arrived, err = b.draw(); arrived != nil || err != nil {
 			return arrived, err
 		}
 	}
-	for b.handed < len(b.lent) && len(lent.messages) < batchMost {
-		p, size := &b.lent[b.handed], 0
+	for b.handed < len(b.drawn) && len(lent.messages) < batchMost {
+		p, size := &b.drawn[b.handed], 0
 		for p.left > 0 && len(lent.messages) < batchMost {
 			n := len(lent.messages)
 			lent.messages = lent.messages[:n+1]
@@ -270,15 +270,16 @@ func (l *batch) giveBack() {
 		m.Release()
 	}
 	clear(l.memories)
+	clear(l.messages)
 	l.messages, l.memories = l.messages[:0], l.memories[:0]
 }
 
-// borrow moves parcels out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.
-func (b *inbound) borrow() (arrived <-chan struct{}, err error) {
+// draw moves parcels out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.
+func (b *inbound) draw() (arrived <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.lent, b.handed, b.reported = b.in.handOut(b.lent[:0]), 0, 0
-	if len(b.lent) > 0 {
+	b.drawn, b.handed, b.reported = b.in.draw(b.drawn[:0]), 0, 0
+	if len(b.drawn) > 0 {
 		return nil, nil
 	}
 	if b.closed != nil {
@@ -292,8 +293,8 @@ func (b *inbound) borrow() (arrived <-chan struct{}, err error) {
 
 // reportTaken tells the intake which parcels were handed out. The caller holds takeMu and mu.
 func (b *inbound) reportTaken() {
-	list := b.lent[b.reported:b.handed]
-	b.in.tookLent(list)
+	list := b.drawn[b.reported:b.handed]
+	b.in.tookDrawn(list)
 	clear(list)
 	b.reported = b.handed
 }

@@ -22,10 +22,10 @@ const (
 	maxOutbox     = 1 << 30               // what is believed of a relay's outbox
 	lineTime      = 20 * time.Millisecond // … or what comes in so long, if that is more
 	minGrant      = 2048                  // a message larger than the inbox is granted to its end when its window is smaller than this
-	lendMost      = 64                    // parcels that the application gets at a time, behind the scenes
+	drawMost      = 64                    // parcels that the application gets at a time, behind the scenes
 	wakeRoom      = 8 << 10               // those that wait for room in the inbox go on when there is so much
 	believed      = 16 * codec.MaxPayload // memory that a message may claim with its first frame
-	leastLent     = 256                   // a smaller message that comes alone is not lent: pooled memory would be mostly empty
+	leastLent     = 256                   // what is smaller is not lent: pooled memory would be mostly empty
 	oversizeGrant = 4 * codec.MaxPayload  // step in which a message larger than the inbox is granted to its end
 )
 
@@ -65,7 +65,7 @@ type intake struct {
 	receivers map[string]*receiver
 	inbox     inbox
 	lend      bool // what arrives may be lent: its memory is used again
-	lent      int  // parcels on their way from the inbox to the application
+	drawn     int  // parcels on their way from the inbox to the application
 	used      int  // bytes of inbox, half messages and requests not yet handled
 	serial    uint64
 	paused    bool
@@ -178,7 +178,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 		return codec.TooLarge
 	}
 	in.spend(r, r.overhead+len(payload))
-	lend := in.lend && f.Flags()&(codec.FlagRequest|codec.FlagReply) == 0
+	lend := in.lends(f.Flags())
 	if f.Flags()&codec.FlagMore != 0 {
 		if len(r.half) == 0 {
 			r.halfAt = r.expected
@@ -242,9 +242,14 @@ func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, 
 	in.spend(r, r.overhead+len(payload))
 	p := parcel{left: count, cost: len(payload) + messageCost, group: flags&codec.FlagGroup != 0}
 	p.next = Message{From: r.from, To: in.me}
-	p.fill(payload, in.lend && flags&(codec.FlagRequest|codec.FlagReply) == 0)
+	p.fill(payload, in.lends(flags) && len(payload) >= leastLent)
 	in.complete(r, flags, p, wall)
 	return 0
+}
+
+// lends tells whether messages with these flags may be lent: those that go to the inbox, while somebody takes batches from it.
+func (in *intake) lends(flags codec.Flags) bool {
+	return in.lend && flags&(codec.FlagRequest|codec.FlagReply) == 0
 }
 
 // complete takes the messages that end with the frame that r expects.
@@ -416,35 +421,35 @@ func (in *intake) get(n int) (out []Message) {
 	return out
 }
 
-// handOut moves the oldest parcels that are ready to list: those that the application will take next. They still count as
+// draw moves the oldest parcels that are ready to list: those that the application will take next. They still count as
 // waiting until took.
-func (in *intake) handOut(list []parcel) []parcel {
+func (in *intake) draw(list []parcel) []parcel {
 	cost := 0
-	for in.inbox.ready() > 0 && len(list) < lendMost && cost <= in.limit/8 {
+	for in.inbox.ready() > 0 && len(list) < drawMost && cost <= in.limit/8 {
 		p := in.inbox.pop()
 		cost += p.cost
 		list = append(list, p)
 	}
-	in.lent += len(list)
+	in.drawn += len(list)
 	return list
 }
 
-// tookLent notes that the application has parcels that were lent.
-func (in *intake) tookLent(list []parcel) {
-	in.lent -= len(list)
+// tookDrawn notes that the application has parcels that were drawn.
+func (in *intake) tookDrawn(list []parcel) {
+	in.drawn -= len(list)
 	for i := range list {
 		in.took(&list[i])
 	}
 }
 
-// putBack puts parcels back that were lent, and of which something is left.
+// putBack puts parcels back that were drawn, and of which something is left.
 func (in *intake) putBack(list []parcel) {
-	in.lent -= len(list)
+	in.drawn -= len(list)
 	in.inbox.putBack(list)
 }
 
 // waiting is how many parcels the application has not taken.
-func (in *intake) waiting() int { return in.inbox.len() + in.lent }
+func (in *intake) waiting() int { return in.inbox.len() + in.drawn }
 
 func (in *intake) pause() { in.paused = true }
 

@@ -71,6 +71,24 @@ func TestSendJoins(t *testing.T) {
 		t.Errorf("%d are held, want %d", s.held(), sent)
 	}
 
+	for range 3 { // whatever shares its frame is to a group
+		if err := n.out.send(ctx, "b", &draft{body: []byte{1, 'g', 1}, flags: codec.FlagGroup}); err != nil {
+			t.Fatal(err)
+		}
+		sent++
+	}
+	if got := n.out.join("b", []byte{4}); got != 0 {
+		t.Errorf("%d join messages to a group", got)
+	}
+	prepare()
+	if err := n.out.send(ctx, "b", &draft{body: []byte{1}, receipt: n.out.receipts.get(true)}); err != nil {
+		t.Fatal(err)
+	}
+	sent++
+	if got := n.out.join("b", []byte{4}); got != 0 {
+		t.Errorf("%d join a message that somebody waits for until it is taken", got)
+	}
+
 	prepare()
 	n.out.stopAccepting()
 	if got := n.out.join("b", []byte{4}); got != 0 {
@@ -78,8 +96,8 @@ func TestSendJoins(t *testing.T) {
 	}
 	n.out.close(ErrClosed)
 	var lost *UndeliveredError
-	if err := n.out.flush(ctx); !errors.As(err, &lost) || lost.Count != sent {
-		t.Errorf("%v; want that %d were given up", err, sent)
+	if err := n.out.flush(ctx); !errors.As(err, &lost) || lost.Count != sent-1 { // who waits for the other one is told
+		t.Errorf("%v; want that %d were given up", err, sent-1)
 	}
 }
 
@@ -102,6 +120,7 @@ func TestLentMemory(t *testing.T) {
 		"several":               {[][]byte{several(100, 30)}, codec.FlagSeveral, 100, true},
 		"several to a group":    {[][]byte{several(100, 30)}, codec.FlagSeveral | codec.FlagGroup, 100, true},
 		"a large one":           {whole, 0, 1, true},
+		"several small ones":    {[][]byte{several(2, 30)}, codec.FlagSeveral, 2, false},
 		"a small one":           {[][]byte{whole[0][:100]}, 0, 1, false},
 		"one of several frames": {[][]byte{whole[0], whole[0], whole[0]}, 0, 1, true},
 	} {
@@ -132,7 +151,7 @@ func TestLentMemory(t *testing.T) {
 			}
 			var given []Message
 			if left := c.messages - len(lent.messages); left > 0 {
-				if n.in.lent[0].memory != lent.memories[0] {
+				if n.in.drawn[0].memory != lent.memories[0] {
 					t.Error("the rest of the frame is somewhere else")
 				}
 				m, err := n.Receive(t.Context())
@@ -156,10 +175,42 @@ func TestLentMemory(t *testing.T) {
 					t.Fatal("a message that was given away changes with the memory")
 				}
 			}
+			held := lent.memories[0]
+			if got := held.Holders(); got != 1 {
+				t.Errorf("%d hold the memory, want the batch alone", got)
+			}
 			lent.giveBack()
+			if got := held.Holders(); got != 0 || lent.messages[:1][0].data != nil {
+				t.Errorf("%d hold the memory, and the batch knows of %d bytes", got, len(lent.messages[:1][0].data))
+			}
 			if used := n.in.in.used; used != 0 {
 				t.Errorf("%d bytes of the inbox are still used", used)
 			}
 		})
 	}
+}
+
+// TestNotLent: requests are the handler's, which keeps them as long as it likes; and of a message that goes no further the memory
+// is given back.
+func TestNotLent(t *testing.T) {
+	n := newTestNode(t)
+	n.in.batches.Add(1)
+	handle := func(seq uint32, flags codec.Flags) {
+		f := codec.Frame{Kind: codec.KindData, Flags: flags, To: "a", From: "b", Stream: 7, Seq: seq, Payload: make([]byte, 1000)}
+		session{n, nil}.HandleFrame(f.Append(nil))
+	}
+	handle(0, codec.FlagFirst|codec.FlagRequest)
+	if r := n.in.in.requests; len(r) != 1 || r[0].parcel.memory != nil {
+		t.Errorf("%d requests came; one is lent", len(r))
+	}
+	handle(1, codec.FlagFirst|codec.FlagMore)
+	half := n.in.in.receivers["b"].memory
+	if half == nil || half.Holders() != 1 {
+		t.Fatal("a message of several frames is not lent")
+	}
+	handle(2, codec.FlagFirst|codec.FlagRequest) // what was half here was given up
+	if half.Holders() != 0 {
+		t.Error("the memory of a message that was given up is held")
+	}
+	session{n, nil}.HandleBatchEnd()
 }

@@ -39,14 +39,14 @@ func BenchmarkStream(b *testing.B) {
 						in.data(now, time.Time{}, f)
 					}
 					w.Reset()
-					for lent = in.handOut(lent[:0]); len(lent) > 0; lent = in.handOut(lent[:0]) {
+					for lent = in.draw(lent[:0]); len(lent) > 0; lent = in.draw(lent[:0]) {
 						for i := range lent {
 							for lent[i].left > 0 {
 								lent[i].take(&m)
 								taken++
 							}
 						}
-						in.tookLent(lent)
+						in.tookDrawn(lent)
 					}
 					answers = in.answers(now, answers[:0], true)
 					for rest := answers; len(rest) > 0; {

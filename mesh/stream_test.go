@@ -135,7 +135,7 @@ func (s *outStream) takeAnswerInto(p *pipe, f codec.Raw) {
 
 // takeOne is the application taking the oldest message.
 func takeOne(in *intake) (Message, bool) {
-	list := in.handOut(nil)
+	list := in.draw(nil)
 	if len(list) == 0 {
 		return Message{}, false
 	}
@@ -146,7 +146,7 @@ func takeOne(in *intake) (Message, bool) {
 		whole = 1
 	}
 	in.putBack(list[whole:])
-	in.tookLent(list[:whole])
+	in.tookDrawn(list[:whole])
 	return m, true
 }
 

@@ -315,6 +315,9 @@ func (h *Hub) holdVote(s *shake) (refusal *codec.Refusal, holder *peer, hold boo
 	if s.voted && h.now()-s.held >= holdTime {
 		return notNow("this node is not the relay, nor does it know who is"), nil, false
 	}
+	if s.hello.Instance == h.cfg.Own.Instance {
+		return notNow("that is this node itself, under an address that it did not know to be its own"), nil, false
+	}
 	if len(h.votes) >= maxVotes {
 		return notNow("too many nodes ask at once"), nil, false
 	}

@@ -21,25 +21,3 @@ type coarse struct{ t atomic.Int64 }
 
 func (c *coarse) now() time.Duration      { return time.Duration(c.t.Load()) }
 func (c *coarse) publish(t time.Duration) { c.t.Store(int64(t)) }
-
-// pacer notices when whoever ticks stood still itself (a machine that was short of time, stopped or asleep): then what the
-// others sent meanwhile may lie there unread, and they are given as long again before they are called dead.
-type pacer struct {
-	tick  time.Duration
-	last  time.Duration // the last tick
-	stood time.Duration // how long it last stood still …
-	until time.Duration // … and how long that is an excuse
-}
-
-// at takes a tick: how long it is since the last, and how much longer than usual a silence may be now.
-func (p *pacer) at(now time.Duration) (stood, grace time.Duration) {
-	stood = now - p.last
-	p.last = now
-	if stood > 2*p.tick {
-		p.stood, p.until = stood, now+stood
-	}
-	if now < p.until {
-		grace = p.stood
-	}
-	return stood, grace
-}

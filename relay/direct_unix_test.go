@@ -2,7 +2,10 @@
 
 package relay
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // between is what happens while a reader writes to a link itself.
 type between struct{ do func() }
@@ -44,5 +47,29 @@ func TestBusyIsTold(t *testing.T) {
 	}
 	if o.held != 0 || o.state != idle || drained != 2 {
 		t.Errorf("%d bytes are left, state %d, drained %d times", o.held, o.state, drained)
+	}
+}
+
+// TestNobodyWaitsBehindALongWrite: who was given a few frames is woken before a long run is written to somebody else.
+func TestNobodyWaitsBehindALongWrite(t *testing.T) {
+	x := newRouterBench(16)
+	woken := false
+	x.to.drain = func() { woken = true }
+	written := 0
+	other := &outbox{limit: defaultOutbox, clock: new(coarse), drain: func() {}}
+	long := data("from", "other", 1, 1, string(make([]byte, directRun)))
+	other.direct = &direct{}
+	other.direct.rc = between{func() {
+		if !woken {
+			t.Error("it waits until the long run is written")
+		}
+		written++
+		other.direct.n = len(long)
+	}}
+	x.batch.router.set(&seat{name: "other", out: other})
+	x.data = slices.Concat(data("from", "to", 1, 1, "x"), long, data("from", "to", 1, 2, "y"))
+	x.turn()
+	if written != 1 {
+		t.Errorf("the long run was written %d times", written)
 	}
 }

@@ -243,8 +243,8 @@ func (l *Link) pulse() {
 	tick := min(max(l.heartbeat()/4, minTick), maxTick)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	pace := pacer{tick: tick, last: l.now()}
-	l.ping(pace.last)
+	l.ping(l.now())
+	last := l.now()
 	for {
 		select {
 		case <-l.quit:
@@ -254,13 +254,13 @@ func (l *Link) pulse() {
 		now := l.now()
 		l.clock.publish(now)
 		dead := l.dead()
-		stood, grace := pace.at(now)
-		if stood > dead {
+		if now-last > dead {
 			l.end(ErrStalled)
 			return
 		}
+		last = now
 		read := time.Duration(l.lastRead.Load())
-		if l.out.stuck(now, dead+grace) || now-read > dead+grace {
+		if l.out.stuck(now, dead) || now-read > dead {
 			l.end(ErrLinkDead)
 			return
 		}

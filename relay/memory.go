@@ -50,6 +50,14 @@ func (m *Memory) Bytes() []byte {
 	return m.b[:0]
 }
 
+// Holders is how many hold it, as of now.
+func (m *Memory) Holders() int {
+	if m == nil {
+		return 0
+	}
+	return int(m.refs.Load())
+}
+
 // Retain makes somebody else a holder too.
 func (m *Memory) Retain() {
 	if m != nil {

@@ -333,3 +333,17 @@ func TestInbuf(t *testing.T) {
 		t.Fatalf("%d bytes at rest", len(b.buf))
 	}
 }
+
+// TestClosedBeforeItWasWoken: who waits until an outbox is empty is told also if it was closed before anybody drained it.
+func TestClosedBeforeItWasWoken(t *testing.T) {
+	o := &outbox{limit: 1000, clock: new(coarse), drain: func() { t.Error("a closed outbox is drained") }}
+	o.close()
+	o.mu.Lock()
+	o.state = marked // as the end of writeDirect does if something is due
+	empty := o.emptied()
+	o.mu.Unlock()
+	o.wake()
+	if !isClosed(empty) {
+		t.Error("who waits for it waits for ever")
+	}
+}

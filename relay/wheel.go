@@ -52,6 +52,28 @@ func (h *Hub) wheel() {
 	}
 }
 
+// pacer notices when the wheel stood still itself (a machine that was short of time, stopped or asleep): then what the links
+// brought meanwhile may lie there unread, and they are given as long again before they are called dead.
+type pacer struct {
+	tick  time.Duration
+	last  time.Duration // the last tick
+	stood time.Duration // how long it last stood still …
+	until time.Duration // … and how long that is an excuse
+}
+
+// at takes a tick: how long it is since the last, and how much longer than usual a silence may be now.
+func (p *pacer) at(now time.Duration) (stood, grace time.Duration) {
+	stood = now - p.last
+	p.last = now
+	if now >= p.until {
+		p.stood = 0
+	}
+	if stood > 2*p.tick {
+		p.stood, p.until = max(p.stood, stood), max(p.until, now+stood)
+	}
+	return stood, p.stood
+}
+
 // turn is one turn of the wheel; stood is the time since the last, and grace how much longer than usual links may be silent.
 func (h *Hub) turn(now, stood, grace time.Duration) {
 	h.mu.Lock()
