@@ -236,24 +236,19 @@ func TestSlowSeed(t *testing.T) {
 
 // TestSlowOnlySeed: a newcomer begins no mesh of its own while its seed, which took the connection, has not answered yet.
 func TestSlowOnlySeed(t *testing.T) {
-	t.Parallel()
-	r, err := mesh.Join(within(t, 10*time.Second), mesh.Config{Name: "relay", Mesh: "ours", Role: mesh.RoleServer, Bind: "127.0.0.1", NoMDNS: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	slow := newProxy(t, r.Addr().String())
-	slow.delay = 1500 * time.Millisecond // 3 s both ways
-	n, err := mesh.Join(within(t, 20*time.Second), mesh.Config{
-		Name: "a", Mesh: "ours", Bind: "127.0.0.1", NoMDNS: true, Seeds: []string{slow.addr()},
+	synctest.Test(t, func(t *testing.T) {
+		m := meshtest.NewInMemory(t, nil, "relay")
+		cfg := m.Config("a")
+		m.Cable(meshtest.Cable{Latency: 400 * time.Millisecond}, "a")
+		n, err := mesh.Join(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		if n.Relay() != "relay" {
+			t.Errorf("%q is the relay of the newcomer", n.Relay())
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
-	if n.Relay() != "relay" {
-		t.Errorf("%q is the relay of the newcomer", n.Relay())
-	}
 }
 
 // TestDiesWithTheRelay: a node that died together with the relay comes back under its name as soon as the new relay expects
