@@ -183,6 +183,10 @@ func TestPacer(t *testing.T) {
 		"steady":          {[]time.Duration{250 * ms, 500 * ms, 900 * ms}, []time.Duration{0, 0, 0}},
 		"once":            {[]time.Duration{250 * ms, 2250 * ms, 2500 * ms, 4200 * ms, 4450 * ms}, []time.Duration{0, 2000 * ms, 2000 * ms, 2000 * ms, 2000 * ms}},
 		"once, then well": {[]time.Duration{1000 * ms, 1250 * ms, 1750 * ms, 2000 * ms}, []time.Duration{1000 * ms, 1000 * ms, 1000 * ms, 0}},
+		"asleep": {
+			[]time.Duration{time.Hour, time.Hour + 500*ms, time.Hour + 1000*ms, time.Hour + 1500*ms, time.Hour + 2000*ms, time.Hour + 2500*ms, time.Hour + 3000*ms},
+			[]time.Duration{3000 * ms, 3000 * ms, 3000 * ms, 3000 * ms, 3000 * ms, 3000 * ms, 0},
+		},
 		"again and again": {[]time.Duration{600 * ms, 1200 * ms, 1800 * ms, 2400 * ms}, []time.Duration{600 * ms, 600 * ms, 600 * ms, 600 * ms}},
 	} {
 		p := pacer{tick: 250 * ms}

@@ -61,6 +61,10 @@ type pacer struct {
 	until time.Duration // … and how long that is an excuse
 }
 
+// maxExcuse is the most that a pacer excuses, in ticks: what links may be silent for at the usual heartbeat. Who stood still for
+// longer is the relay no more, and the links of its next reign have no part in that.
+const maxExcuse = 12
+
 // at takes a tick: how long it is since the last, and how much longer than usual a silence may be now.
 func (p *pacer) at(now time.Duration) (stood, grace time.Duration) {
 	stood = now - p.last
@@ -69,7 +73,8 @@ func (p *pacer) at(now time.Duration) (stood, grace time.Duration) {
 		p.stood = 0
 	}
 	if stood > 2*p.tick {
-		p.stood, p.until = max(p.stood, stood), max(p.until, now+stood)
+		excuse := min(stood, maxExcuse*p.tick)
+		p.stood, p.until = max(p.stood, excuse), max(p.until, now+excuse)
 	}
 	return stood, p.stood
 }
