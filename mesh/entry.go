@@ -22,6 +22,8 @@ type entry struct {
 	open     bool          // others may join
 	memory   *relay.Memory // that of data
 	count    int32         // messages that share the frame; 0: this one is alone, and may need more than one frame
+	sum      uint32        // the PayloadSum of data, …
+	summed   int32         // … while it has so many bytes: once added up it only gets shorter
 
 	first  uint32  // number of its first frame, once cut has begun
 	frames int32   // that have been cut …
@@ -153,6 +155,17 @@ func (e *entry) shut() {
 		e.move(len(e.data))
 	}
 	e.open = false
+}
+
+// addUp computes the sum of data.
+func (e *entry) addUp() { e.sum, e.summed = codec.PayloadSum(e.data), int32(len(e.data)) }
+
+// sumOf is the sum of a part of data.
+func (e *entry) sumOf(part []byte) uint32 {
+	if len(part) == len(e.data) && len(part) == int(e.summed) {
+		return e.sum
+	}
+	return codec.PayloadSum(part)
 }
 
 // split takes the first messages off e as an entry of their own: as many as there is room for in limit bytes, but one at least.

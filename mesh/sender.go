@@ -87,6 +87,8 @@ type sender struct {
 	askDue bool        // the receiver is to be told so
 	given  []givenUp   // given up since the owner last asked
 
+	plain bool // the last frame was not packed
+
 	stats senderStats
 }
 
@@ -156,7 +158,7 @@ func (s *sender) push(now time.Duration, d *draft) {
 	s.pushed++
 	e := entry{began: now, queued: now, flags: d.flags, ackNow: d.ackNow}
 	if n := s.queue.len(); n > 0 {
-		s.queue.at(n - 1).shut()
+		s.shutNewest()
 	} else {
 		if now-s.idleSince >= idleWindow {
 			s.granted = false
@@ -179,6 +181,16 @@ func (s *sender) push(now time.Duration, d *draft) {
 	}
 	s.bytes += len(e.data) + messageCost
 	s.queue.push(e)
+}
+
+// shutNewest lets nobody join the newest entry any more. If it waits and will travel as it is, its sum is computed now,
+// while its bytes are in the cache of who has just written them: who writes it to the link may run on another core.
+func (s *sender) shutNewest() {
+	last := s.queue.at(s.queue.len() - 1)
+	if last.open && s.plain {
+		last.addUp()
+	}
+	last.shut()
 }
 
 // held is how many messages are.
@@ -390,8 +402,8 @@ func (s *sender) appendFrame(w *relay.Writing, ackNow bool, pack packFunc) error
 		s.unasked = 0
 	}
 	f := codec.Frame{Kind: codec.KindData, Flags: flags, Packing: packing, To: s.to, From: s.from, Stream: s.id, Seq: s.next.seq, Payload: payload}
-	if packing == 0 {
-		w.AppendHeld(&f, e.memory)
+	if s.plain = packing == 0; s.plain {
+		w.AppendHeld(&f, e.sumOf(payload), e.memory)
 	} else {
 		w.Append(&f) // pack uses its memory again
 	}

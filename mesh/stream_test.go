@@ -56,7 +56,9 @@ func (p *pipe) restart(inbox int) {
 
 func (p *pipe) push(size int) {
 	data := binary.BigEndian.AppendUint64(nil, p.next)
-	p.s.push(p.now, &draft{body: append(data, make([]byte, size)...), kept: true})
+	if d := (&draft{body: append(data, make([]byte, size)...), kept: true}); !p.s.join(d) {
+		p.s.push(p.now, d)
+	}
 	p.next++
 	p.transmit()
 }
@@ -65,8 +67,8 @@ func (p *pipe) push(size int) {
 func (p *pipe) put(frames []byte) {
 	for len(frames) > 0 {
 		f, rest, err := codec.Next(frames)
-		if err != nil || f == nil {
-			p.t.Fatalf("the sender made a bad frame: %v", err)
+		if err != nil || f == nil || !f.Valid() {
+			p.t.Fatalf("the sender made a bad frame, of %d bytes: %v", len(f), err)
 		}
 		frames = rest
 		if p.bytes+len(f) > p.outbox {
@@ -215,8 +217,14 @@ func TestStreamDelivers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPipe(t, rapid.IntRange(40<<10, 200<<10).Draw(t, "outbox"), rapid.IntRange(codec.MaxFrame, 100<<10).Draw(t, "inbox"))
 		t.Repeat(map[string]func(*rapid.T){
-			"send":   func(t *rapid.T) { p.push(rapid.IntRange(0, 100).Draw(t, "size")) },
-			"large":  func(t *rapid.T) { p.push(rapid.IntRange(0, 300<<10).Draw(t, "size")) },
+			"send":  func(t *rapid.T) { p.push(rapid.IntRange(0, 100).Draw(t, "size")) },
+			"large": func(t *rapid.T) { p.push(rapid.IntRange(0, 300<<10).Draw(t, "size")) },
+			"row": func(t *rapid.T) {
+				for range rapid.IntRange(2, 200).Draw(t, "n") {
+					p.push(rapid.IntRange(0, 100).Draw(t, "size"))
+				}
+				p.push(shareMost) // it joins no other
+			},
 			"arrive": func(t *rapid.T) { p.arrive() },
 			"many": func(t *rapid.T) {
 				for range 20 {

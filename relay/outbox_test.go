@@ -175,7 +175,7 @@ func TestOutboxModel(t *testing.T) {
 					m := NewMemory(rapid.IntRange(1, codec.MaxPayload).Draw(t, "size"))
 					payload := bytes.Repeat([]byte{n}, cap(m.Bytes())/2)
 					f := codec.Frame{Kind: codec.KindData, To: "b", Payload: append(m.Bytes(), payload...)}
-					w.AppendHeld(&f, m)
+					w.AppendHeld(&f, codec.PayloadSum(f.Payload), m)
 					m.Release() // it is used again when the outbox has released it, and not before
 					whole = f.Append(whole)
 				}

@@ -35,13 +35,13 @@ func (w *Writing) Append(f *codec.Frame) {
 }
 
 // AppendHeld appends a frame whose payload is held: nobody changes it before m is released by all its holders, of which the
-// Writing may become one.
-func (w *Writing) AppendHeld(f *codec.Frame, m *Memory) {
+// Writing may become one. sum is its [codec.PayloadSum].
+func (w *Writing) AppendHeld(f *codec.Frame, sum uint32, m *Memory) {
 	if len(f.Payload) < refersFrom {
 		w.Append(f)
 		return
 	}
-	w.flat = f.AppendHead(w.flat)
+	w.flat = f.AppendHead(w.flat, sum)
 	m.Retain()
 	w.refs = append(w.refs, refers{len(w.flat), f.Payload, m})
 	w.size += f.Size()

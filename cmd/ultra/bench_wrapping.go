@@ -100,7 +100,7 @@ func (w *frames) parts(m []byte) (parts net.Buffers) {
 	for len(m) > 0 {
 		var f codec.Frame
 		f, m = w.next(m)
-		w.heads = f.AppendHead(w.heads)
+		w.heads = f.AppendHead(w.heads, codec.PayloadSum(f.Payload))
 		head := w.heads[len(w.heads)-frameSize:]
 		parts = append(parts, head, f.Payload)
 	}

@@ -83,9 +83,8 @@ HEAD = struct.Struct(">IBBBBBxxxIII")
 
 def build(kind, flags=0, dst="", src="", stream=0, seq=0, payload=b""):
     d, s = dst.encode(), src.encode()
-    tail = d + s + payload
-    lead = HEAD.pack(20 + len(tail), kind, flags, 0, len(d), len(s), stream, seq, 0)
-    return lead[:20] + struct.pack(">I", crc32c(tail, crc32c(lead))) + tail
+    lead = HEAD.pack(20 + len(d + s + payload), kind, flags, 0, len(d), len(s), stream, seq, 0)[:20]
+    return lead + struct.pack(">I", crc32c(payload + lead + d + s)) + d + s + payload
 
 LinkLost = type("LinkLost", (Exception,), {"__doc__": "the connection to the relay ended: dial again"})
 GiveUp = type("GiveUp", (Exception,), {"__doc__": "the mesh does not want us"})
@@ -100,9 +99,10 @@ def frames(buf):
             return
         raw = bytes(buf[:4 + length])
         del buf[:4 + length]
-        if crc32c(raw[:20] + b"\0\0\0\0" + raw[24:]) == crc:
-            dst, src = raw[24:24 + n].decode(errors="replace"), raw[24 + n:24 + n + m].decode(errors="replace")
-            yield Frame(kind, flags, packing, dst, src, stream, seq, raw[24 + n + m:])
+        names, payload = raw[24:24 + n + m], raw[24 + n + m:]
+        if crc32c(payload + raw[:20] + names) == crc:
+            dst, src = names[:n].decode(errors="replace"), names[n:].decode(errors="replace")
+            yield Frame(kind, flags, packing, dst, src, stream, seq, payload)
 
 # ---- the sending side of one stream (section 5) ----
 def before(a, b):
