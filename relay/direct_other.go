@@ -9,4 +9,6 @@ type direct struct{}
 
 func newDirect(net.Conn) *direct { return nil }
 
-func (*direct) write([]byte) int { return 0 }
+func (*direct) write([]byte) (n, owed int) { return 0, 0 }
+
+func (*direct) once([]byte) int { return 0 }

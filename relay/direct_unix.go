@@ -12,16 +12,17 @@ import (
 // direct writes to a TCP connection without ever waiting. It belongs to
 // whoever has claimed the outbox.
 type direct struct {
-	rc  syscall.RawConn
-	try func(fd uintptr) bool // made once, so that a write allocates nothing
-	b   []byte
-	n   int
-	err error
+	rc     syscall.RawConn
+	secure *secureConn           // what is written is sealed first; nil: it is not
+	try    func(fd uintptr) bool // made once, so that a write allocates nothing
+	b      []byte
+	n      int
+	err    error
 }
 
 // newDirect returns nil if the connection cannot do it.
 func newDirect(c net.Conn) *direct {
-	tcp, ok := c.(*net.TCPConn)
+	tcp, ok := rawConn(c).(*net.TCPConn)
 	if !ok {
 		return nil
 	}
@@ -30,6 +31,7 @@ func newDirect(c net.Conn) *direct {
 		return nil
 	}
 	d := &direct{rc: rc}
+	d.secure, _ = c.(*secureConn)
 	d.try = func(fd uintptr) bool {
 		d.n, d.err = unix.Write(int(fd), d.b)
 		return true
@@ -37,9 +39,17 @@ func newDirect(c net.Conn) *direct {
 	return d
 }
 
-// write writes what the kernel takes at once, perhaps nothing. A broken
-// connection is left for the next ordinary write to find.
-func (d *direct) write(b []byte) int {
+// write writes what the kernel takes at once, perhaps nothing. It returns how many bytes of b are done with, and how many
+// others the connection owes because they are sealed already.
+func (d *direct) write(b []byte) (n, owed int) {
+	if d.secure != nil {
+		return d.secure.writeDirect(b, d)
+	}
+	return d.once(b), 0
+}
+
+// once writes what the kernel takes of b. A broken connection is left for the next ordinary write to find.
+func (d *direct) once(b []byte) int {
 	d.b, d.n, d.err = b, 0, nil
 	err := d.rc.Write(d.try)
 	d.b = nil

@@ -3,8 +3,12 @@
 package relay
 
 import (
+	"bytes"
+	"io"
 	"slices"
 	"testing"
+
+	"github.com/flynn/noise"
 )
 
 // between is what happens while a reader writes to a link itself.
@@ -71,5 +75,57 @@ func TestNobodyWaitsBehindALongWrite(t *testing.T) {
 	x.turn()
 	if written != 1 {
 		t.Errorf("the long run was written %d times", written)
+	}
+}
+
+// TestSealedAndNotWritten: what a reader has sealed and the kernel did not take is written before all else, counted until then,
+// and forgotten when the link ends.
+func TestSealedAndNotWritten(t *testing.T) {
+	for _, takes := range [][]int{{0}, {1}, {100, 0}, {1 << 20}, {1 << 20, 5}, {1 << 20, 1 << 20, 1000, 0}, {-1}} {
+		for _, size := range []int{10, chunkSize, chunkSize + 1, 3 * chunkSize} {
+			for _, meanwhile := range []string{"", "what came meanwhile"} {
+				for _, ends := range []bool{false, true} {
+					testSealed(t, takes, bytes.Repeat([]byte("first"), size/5), meanwhile, ends)
+				}
+			}
+		}
+	}
+}
+
+// testSealed writes first, of which the kernel takes so much at each try, while something else is put; the link may end then.
+func testSealed(t *testing.T, takes []int, first []byte, meanwhile string, ends bool) {
+	var wire bytes.Buffer
+	conn := &secureConn{Conn: writeOnly{w: &wire}, enc: noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0)}
+	o := &outbox{limit: defaultOutbox, clock: new(coarse), conn: conn, budget: &budget{max: defaultBudget}}
+	o.drain = func() {
+		if ends {
+			o.close()
+		}
+		o.writer()
+	}
+	tries := 0
+	o.direct = &direct{secure: conn}
+	o.direct.rc = between{func() {
+		if tries == 0 && meanwhile != "" {
+			o.put([]byte(meanwhile), false)
+		}
+		if o.direct.n = 0; tries < len(takes) {
+			o.direct.n = min(takes[tries], len(o.direct.b))
+		}
+		wire.Write(o.direct.b[:max(0, o.direct.n)])
+		tries++
+	}}
+	if !o.writeDirect(first) {
+		t.Fatal("nothing was written")
+	}
+	if o.held != 0 || o.budget.used.Load() != 0 || o.state != idle {
+		t.Errorf("of %d bytes, with %v taken at once, ended %v: %d are held and %d counted, state %d", len(first), takes, ends, o.held, o.budget.used.Load(), o.state)
+	}
+	if ends {
+		return
+	}
+	r := &secureConn{Conn: &scripted{in: wire.Bytes(), step: 4096}, dec: noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0)}
+	if got, err := io.ReadAll(r); err != nil || string(got) != string(first)+meanwhile {
+		t.Errorf("of %d bytes, with %v taken at once, and %q behind them %d arrive: %v", len(first), takes, meanwhile, len(got), err)
 	}
 }

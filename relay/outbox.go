@@ -61,7 +61,8 @@ type outbox struct {
 	mu        sync.Mutex
 	state     outboxState
 	queue     []piece
-	held      int  // bytes queued and being written
+	owed      int  // bytes that the connection has sealed and could not write: they go first
+	held      int  // bytes queued, owed and being written
 	closed    bool // nothing is taken any more
 	sealed    bool // nothing is taken any more, and what is here is still written
 	roomy     bool // onRoom may be called
@@ -71,7 +72,8 @@ type outbox struct {
 	lastWrite time.Duration
 
 	// owned by the drainer
-	turn []piece // what is being written
+	turn []piece // what is being written, behind …
+	due  int     // … so many bytes that the connection owed
 	bufs net.Buffers
 	left net.Buffers
 }

@@ -73,8 +73,8 @@ type secureConn struct {
 
 	// owned by the writer
 	enc  *noise.CipherState
-	recs []*[recordSpace]byte
-	bufs net.Buffers
+	recs []*[recordSpace]byte // memory of records that are not written yet …
+	bufs net.Buffers          // … and what is left of them
 	left net.Buffers
 }
 
@@ -233,36 +233,16 @@ func (s *secureConn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// writeBuffers sends all bytes in as few records as they fit, and those in few writes. o is told of progress; it may be nil.
+// writeBuffers sends what writeDirect has left, then all bytes in as few records as they fit, and those in few writes. o is told
+// of progress; it may be nil.
 func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 	defer s.release()
 	at := 0 // bytes of bufs[0] done
 	for len(bufs) > 0 {
-		rec := recordPool.Get().(*[recordSpace]byte)
-		s.recs = append(s.recs, rec)
-		plain := bufs[0][at:]
-		if len(plain) >= chunkSize || len(bufs) == 1 {
-			plain = plain[:min(len(plain), chunkSize)] // read where it is
-			if at += len(plain); at == len(bufs[0]) {
-				bufs, at = bufs[1:], 0
-			}
-		} else {
-			n := recordHead
-			for len(bufs) > 0 && n < recordHead+chunkSize {
-				m := copy(rec[n:recordHead+chunkSize], bufs[0][at:])
-				n, at = n+m, at+m
-				if at == len(bufs[0]) {
-					bufs, at = bufs[1:], 0
-				}
-			}
-			plain = rec[recordHead:n]
-		}
-		sealed, err := s.enc.Encrypt(rec[recordHead:recordHead], nil, plain)
-		if err != nil {
+		var err error
+		if bufs, at, err = s.seal(bufs, at); err != nil {
 			return err
 		}
-		binary.BigEndian.PutUint16(rec[:], uint16(len(sealed)))
-		s.bufs = append(s.bufs, rec[:recordHead+len(sealed)])
 		if len(s.recs) > turnBytes/chunkSize {
 			if err := s.send(o); err != nil {
 				return err
@@ -270,6 +250,65 @@ func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 		}
 	}
 	return s.send(o)
+}
+
+// seal makes a record of what begins at bufs[0][at], and returns where the next one begins.
+func (s *secureConn) seal(bufs [][]byte, at int) ([][]byte, int, error) {
+	rec := recordPool.Get().(*[recordSpace]byte)
+	plain := bufs[0][at:]
+	if len(plain) >= chunkSize || len(bufs) == 1 {
+		plain = plain[:min(len(plain), chunkSize)] // read where it is
+		if at += len(plain); at == len(bufs[0]) {
+			bufs, at = bufs[1:], 0
+		}
+	} else {
+		n := recordHead
+		for len(bufs) > 0 && n < recordHead+chunkSize {
+			m := copy(rec[n:recordHead+chunkSize], bufs[0][at:])
+			n, at = n+m, at+m
+			if at == len(bufs[0]) {
+				bufs, at = bufs[1:], 0
+			}
+		}
+		plain = rec[recordHead:n]
+	}
+	sealed, err := s.enc.Encrypt(rec[recordHead:recordHead], nil, plain)
+	if err != nil {
+		recordPool.Put(rec)
+		return nil, 0, err
+	}
+	binary.BigEndian.PutUint16(rec[:], uint16(len(sealed)))
+	s.recs = append(s.recs, rec)
+	s.bufs = append(s.bufs, rec[:recordHead+len(sealed)])
+	return bufs, at, nil
+}
+
+// writeDirect seals b and writes what d takes at once. It returns how many bytes of b are sealed, and how many bytes of
+// records are left for the next writeBuffers.
+func (s *secureConn) writeDirect(b []byte, d *direct) (sealed, owed int) {
+	one := [1][]byte{b}
+	for left, at := one[:], 0; len(left) > 0; {
+		next, to, err := s.seal(left, at)
+		if err != nil {
+			break // writeBuffers will find it, too
+		}
+		left, at = next, to
+		if sealed = at; len(left) == 0 {
+			sealed = len(b)
+		}
+	}
+	for len(s.bufs) > 0 {
+		n := d.once(s.bufs[0])
+		if s.bufs[0] = s.bufs[0][n:]; len(s.bufs[0]) > 0 {
+			break
+		}
+		recordPool.Put(s.recs[0])
+		s.recs, s.bufs = slices.Delete(s.recs, 0, 1), slices.Delete(s.bufs, 0, 1)
+	}
+	for _, rest := range s.bufs {
+		owed += len(rest)
+	}
+	return sealed, owed
 }
 
 func (s *secureConn) send(o *outbox) error {

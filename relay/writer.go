@@ -28,7 +28,7 @@ func (o *outbox) next() bool {
 			o.rosterDue, call = false, o.onCaughtUp
 		case o.refused && o.roomy && o.held <= o.limit/2:
 			o.refused, call = false, o.onRoom
-		case len(o.queue) == 0:
+		case len(o.queue) == 0 && o.owed == 0:
 			o.settle()
 			o.mu.Unlock()
 			return false
@@ -42,6 +42,7 @@ func (o *outbox) next() bool {
 			m := copy(o.queue, o.queue[n:])
 			clear(o.queue[m:])
 			o.queue = o.queue[:m]
+			o.due, o.owed = o.owed, 0
 			o.since.Store(int64(o.clock.now()) | 1)
 			o.mu.Unlock()
 			return true
@@ -55,12 +56,12 @@ func (o *outbox) next() bool {
 
 // done gives the turn's memory back.
 func (o *outbox) done() {
-	n := 0
+	n := o.due
 	for i := range o.turn {
 		n += len(o.turn[i].bytes())
 		o.turn[i].free()
 	}
-	o.turn = o.turn[:0]
+	o.turn, o.due = o.turn[:0], 0
 	o.since.Store(0)
 	o.mu.Lock()
 	o.shrink(n)
@@ -70,12 +71,12 @@ func (o *outbox) done() {
 
 // discard throws away what is queued; mu is held.
 func (o *outbox) discard() {
-	n := 0
+	n := o.owed
 	for i := range o.queue {
 		n += len(o.queue[i].bytes())
 		o.queue[i].free()
 	}
-	o.queue = nil
+	o.queue, o.owed = nil, 0
 	o.shrink(n)
 }
 
@@ -130,7 +131,7 @@ func writeSome(conn net.Conn, bufs *net.Buffers) (int64, error) {
 	return int64(n), err
 }
 
-// writeDirect writes whole frames at once if the outbox is idle, and queues
+// writeDirect writes whole frames at once if the outbox is idle, and leaves to the writer
 // what the kernel does not take. False: nothing was done.
 func (o *outbox) writeDirect(b []byte) bool {
 	if o.direct == nil {
@@ -145,19 +146,19 @@ func (o *outbox) writeDirect(b []byte) bool {
 	o.grow(len(b))
 	o.mu.Unlock()
 
-	n := o.direct.write(b)
+	n, owed := o.direct.write(b)
 
 	o.mu.Lock()
 	o.lastWrite = o.clock.now()
-	o.shrink(n)
+	o.owed = owed
+	o.shrink(n - owed)
 	if rest := b[n:]; len(rest) > 0 {
-		if o.closed {
-			o.shrink(len(rest))
-		} else {
-			o.requeue(rest)
-		}
+		o.requeue(rest)
 	}
-	if len(o.queue) == 0 && !o.rosterDue && !o.refused {
+	if o.closed {
+		o.discard()
+	}
+	if len(o.queue) == 0 && o.owed == 0 && !o.rosterDue && !o.refused {
 		o.settle()
 		o.mu.Unlock()
 		return true
