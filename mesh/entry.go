@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"ultrasockets/codec"
@@ -22,8 +23,9 @@ type entry struct {
 	open     bool          // others may join
 	memory   *relay.Memory // that of data
 	count    int32         // messages that share the frame; 0: this one is alone, and may need more than one frame
-	sum      uint32        // the PayloadSum of data, …
-	summed   int32         // … while it has so many bytes: once added up it only gets shorter
+	sums     []uint32      // the PayloadSums of data's parts of so many bytes, which are likely to be its frames, …
+	sumStep  int32         //
+	summed   int32         // … while it has so many in all: once added up it only gets shorter
 
 	first  uint32  // number of its first frame, once cut has begun
 	frames int32   // that have been cut …
@@ -157,13 +159,18 @@ func (e *entry) shut() {
 	e.open = false
 }
 
-// addUp computes the sum of data.
-func (e *entry) addUp() { e.sum, e.summed = codec.PayloadSum(e.data), int32(len(e.data)) }
+// addUp computes the sums of data in parts of step bytes.
+func (e *entry) addUp(step int) {
+	e.sums, e.sumStep, e.summed = make([]uint32, 0, (len(e.data)+step-1)/step), int32(step), int32(len(e.data))
+	for part := range slices.Chunk(e.data, step) {
+		e.sums = append(e.sums, codec.PayloadSum(part))
+	}
+}
 
-// sumOf is the sum of a part of data.
-func (e *entry) sumOf(part []byte) uint32 {
-	if len(part) == len(e.data) && len(part) == int(e.summed) {
-		return e.sum
+// sumOf is the sum of a part of data, which begins there.
+func (e *entry) sumOf(part []byte, from int) uint32 {
+	if step := int(e.sumStep); step > 0 && len(e.data) == int(e.summed) && from%step == 0 && len(part) == min(step, len(e.data)-from) {
+		return e.sums[from/step]
 	}
 	return codec.PayloadSum(part)
 }

@@ -178,6 +178,9 @@ func (s *sender) push(now time.Duration, d *draft) {
 	default:
 		e.memory = relay.NewMemory(d.size())
 		e.data, e.receipts = d.appendTo(e.memory.Bytes()), d.receipt
+		if s.plain {
+			e.addUp(s.maxCut)
+		}
 	}
 	s.bytes += len(e.data) + messageCost
 	s.queue.push(e)
@@ -188,7 +191,7 @@ func (s *sender) push(now time.Duration, d *draft) {
 func (s *sender) shutNewest() {
 	last := s.queue.at(s.queue.len() - 1)
 	if last.open && s.plain {
-		last.addUp()
+		last.addUp(s.maxCut)
 	}
 	last.shut()
 }
@@ -328,7 +331,7 @@ func (s *sender) cutFrame() bool {
 		return s.cutShared(e)
 	}
 	rest := len(e.data) - int(e.cutTo)
-	size := min(rest, s.maxCut)
+	size := min(rest, s.maxCut-int(e.cutTo)%s.maxCut) // a frame made smaller is made up for, so that the next begins where the sums do
 	if room := s.room(); minCut <= room && room < size {
 		size = room
 	}
@@ -403,7 +406,7 @@ func (s *sender) appendFrame(w *relay.Writing, ackNow bool, pack packFunc) error
 	}
 	f := codec.Frame{Kind: codec.KindData, Flags: flags, Packing: packing, To: s.to, From: s.from, Stream: s.id, Seq: s.next.seq, Payload: payload}
 	if s.plain = packing == 0; s.plain {
-		w.AppendHeld(&f, e.sumOf(payload), e.memory)
+		w.AppendHeld(&f, e.sumOf(payload, from), e.memory)
 	} else {
 		w.Append(&f) // pack uses its memory again
 	}
