@@ -17,8 +17,8 @@ type Memory struct {
 // The sizes of pooled memory are the powers of two from leastMemory on; what is larger than mostMemory is not pooled.
 const (
 	leastMemory   = 512
-	mostMemory    = 1 << 20
-	memoryClasses = 12
+	mostMemory    = 4 << 20
+	memoryClasses = 14
 )
 
 var memoryPools [memoryClasses]sync.Pool
