@@ -21,17 +21,17 @@ import (
 // the first time; then these are numbered: cut is the number after the last one given. Small ones share one (entry.go).
 
 const (
-	probeFirst  = time.Second            // a sender that hears nothing asks after this time …
-	probeMax    = 5 * time.Second        // … doubling up to this
-	absentProbe = 5 * time.Second        // and so often towards a name the relay does not know
-	idleWindow  = time.Second            // a window lapses when nothing was unacknowledged for so long
-	busyFirst   = 10 * time.Millisecond  // pause after the relay's outbox was full …
-	busyMax     = 50 * time.Millisecond  // … doubling up to this
-	shareSpan   = time.Second            // messages queued within so long may share a frame: it expires with the last
-	shareMost   = 2 << 10                // larger ones do not: they gain nothing by it
-	minCut      = 1024                   // neither a message nor a row of them is cut into smaller frames than this to fit a window
-	messageCost = 96                     // what a message, or those that share a frame, cost beside their bytes, in SendBytes and InboxBytes
-	noDeadline  = time.Duration(1 << 62) // never
+	probeFirst  = time.Second                              // a sender that hears nothing asks after this time …
+	probeMax    = 5 * time.Second                          // … doubling up to this
+	absentProbe = 5 * time.Second                          // and so often towards a name the relay does not know
+	idleWindow  = time.Second                              // a window lapses when nothing was unacknowledged for so long
+	busyFirst   = 10 * time.Millisecond                    // pause after the relay's outbox was full …
+	busyMax     = 50 * time.Millisecond                    // … doubling up to this
+	shareSpan   = time.Second                              // messages queued within so long may share a frame: it expires with the last
+	shareMost   = codec.MaxPayload/2 - codec.SeveralLength // larger ones do not: no two fit
+	minCut      = 1024                                     // neither a message nor a row of them is cut into smaller frames than this to fit a window
+	messageCost = 96                                       // what a message, or those that share a frame, cost beside their bytes, in SendBytes and InboxBytes
+	noDeadline  = time.Duration(1 << 62)                   // never
 )
 
 // cursor is a place between frames: before frame number seq, which is frame i of entry n (counted from the stream's start).
