@@ -151,9 +151,9 @@ func (e *entry) move(size int) {
 	e.memory = m
 }
 
-// shut lets nobody join any more, and keeps no more memory than it takes.
+// shut lets nobody join any more, and keeps at most twice the memory that it takes.
 func (e *entry) shut() {
-	if e.open && 4*len(e.data) < cap(e.data) {
+	if e.open && 2*len(e.data) < cap(e.data) {
 		e.move(len(e.data))
 	}
 	e.open = false

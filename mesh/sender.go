@@ -190,7 +190,7 @@ func (s *sender) push(now time.Duration, d *draft) {
 // while its bytes are in the cache of who has just written them: who writes it to the link may run on another core.
 func (s *sender) shutNewest() {
 	last := s.queue.at(s.queue.len() - 1)
-	if last.open && s.plain {
+	if last.open && last.count > 1 && len(last.data) <= s.maxShare && s.plain {
 		last.addUp(s.maxCut)
 	}
 	last.shut()
@@ -349,11 +349,6 @@ func (s *sender) cutFrame() bool {
 // cutShared makes a frame of the messages that share the entry at next, or of the first of them: what does not fit waits in
 // an entry of its own.
 func (s *sender) cutShared(e *entry) bool {
-	if e.count == 1 && len(e.data)-codec.SeveralLength > s.maxCut { // it will need several frames
-		e.data, e.count, e.open = e.data[codec.SeveralLength:], 0, false
-		s.bytes -= codec.SeveralLength
-		return s.cutFrame()
-	}
 	room := min(s.room(), s.maxShare)
 	if e.count > 1 && len(e.data) > room {
 		if s.next.seq != s.ack.seq && room < minCut && s.maxShare >= minCut {
@@ -363,6 +358,12 @@ func (s *sender) cutShared(e *entry) bool {
 		s.queue.insert(int(s.next.n-s.headN), front)
 		s.bytes += messageCost
 		e = s.at(s.next.n)
+	}
+	// One alone that needs several frames, or can be cut to fit the window, is cut as any that does not share.
+	if size := len(e.data) - codec.SeveralLength; e.count == 1 && (size > s.maxCut || minCut <= s.room() && s.room() < size) {
+		e.data, e.count, e.open = e.data[codec.SeveralLength:], 0, false
+		s.bytes -= codec.SeveralLength
+		return s.cutFrame()
 	}
 	if !s.fits(s.overhead + len(e.data)) {
 		return false

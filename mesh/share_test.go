@@ -68,6 +68,41 @@ func TestSharedAge(t *testing.T) {
 	}
 }
 
+// TestSharedAlone: one message of those that would share a frame is cut like any other where the transforms, or what is left of
+// the window, have no room for all of it; none waits for more room than minCut.
+func TestSharedAlone(t *testing.T) {
+	for _, c := range []struct{ maxCut, window, used int }{
+		{5000, 0, 0}, {5000, 1 << 20, 8000}, {codec.MaxPayload, 14 << 10, 6000}, {codec.MaxPayload, 14 << 10, 8000}, {codec.MaxPayload, 8000, 3000},
+	} {
+		s := newSender("b", "a", time.Hour, 0)
+		s.maxCut, s.maxShare = c.maxCut, c.maxCut
+		left, most := 1<<30, 0
+		pack := func(src []byte) ([]byte, uint8, error) {
+			most = max(most, len(src))
+			left -= s.overhead + len(src)
+			return src, 0, nil
+		}
+		transmit := func() { written(func(x *relay.Writing) { s.transmit(0, x, 1<<20, pack) }) }
+		s.push(0, &draft{body: make([]byte, max(1, c.used))})
+		transmit()
+		if left = 1 << 30; c.window > 0 {
+			s.onAck(0, s.ack.seq+1, codec.Ack{Window: uint32(c.window), Messages: 100})
+			left = c.window
+		}
+		for range 5 {
+			if d := (&draft{body: make([]byte, 8000)}); !s.join(d) {
+				s.push(0, d)
+			}
+		}
+		if transmit(); most > c.maxCut {
+			t.Errorf("%+v: a frame of %d bytes before packing", c, most)
+		}
+		if left < 0 || s.hasWork() || c.window > 0 && s.next.n < s.tailN() && left >= s.overhead+minCut {
+			t.Errorf("%+v: %d bytes of the window are left while messages wait", c, left)
+		}
+	}
+}
+
 // TestSharedOutcomes: who waits for a message hears of that one, however often the frame that it waited in was split.
 func TestSharedOutcomes(t *testing.T) {
 	s := newSender("b", "a", time.Hour, 0)

@@ -62,7 +62,7 @@ func linkKeys(secret []byte, others [][]byte) ([][]byte, error) {
 }
 
 // secureConn is a connection whose bytes travel in Noise records. One
-// goroutine may read while another writes.
+// goroutine may read while another writes: of a link whoever has claimed its outbox.
 type secureConn struct {
 	net.Conn
 
@@ -71,7 +71,7 @@ type secureConn struct {
 	in    inbuf
 	plain []byte // part of in, decrypted and not yet read
 
-	// owned by the writer
+	// owned by who writes
 	enc  *noise.CipherState
 	recs []*[recordSpace]byte // memory of records that are not written yet …
 	bufs net.Buffers          // … and what is left of them

@@ -37,14 +37,14 @@ func (w *Writing) Append(f *codec.Frame) {
 // AppendHeld appends a frame whose payload is held: nobody changes it before m is released by all its holders, of which the
 // Writing may become one. sum is its [codec.PayloadSum].
 func (w *Writing) AppendHeld(f *codec.Frame, sum uint32, m *Memory) {
+	w.flat = f.AppendHead(w.flat, sum)
+	w.size += f.Size()
 	if len(f.Payload) < refersFrom {
-		w.Append(f)
+		w.flat = append(w.flat, f.Payload...)
 		return
 	}
-	w.flat = f.AppendHead(w.flat, sum)
 	m.Retain()
 	w.refs = append(w.refs, refers{len(w.flat), f.Payload, m})
-	w.size += f.Size()
 }
 
 // Flat is all frames, one after the other, in memory of their own if there is more than one piece.
