@@ -53,30 +53,43 @@ func TestLeaveTogether(t *testing.T) {
 
 // TestAcknowledgedBeforeBye: who receives and leaves at once acknowledges first.
 func TestAcknowledgedBeforeBye(t *testing.T) {
-	ctx := within(t, 20*time.Second)
-	s, c := star(t, mesh.Config{Name: "s"}, "a")
-	for i := range 20 {
-		b, err := mesh.Dial(ctx, s.Addr().String(), mesh.Config{Name: fmt.Sprint("b", i)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for k := range 20 {
-			if err := c[0].Send(ctx, b.Name(), k); err != nil {
-				t.Fatal(err)
+	for how, leave := range map[string]func(*mesh.Node, context.Context) error{
+		"Shutdown": (*mesh.Node).Shutdown,
+		"Close":    func(n *mesh.Node, _ context.Context) error { return n.Close() },
+	} {
+		t.Run(how, func(t *testing.T) {
+			ctx := within(t, 20*time.Second)
+			s, c := star(t, mesh.Config{Name: "s"}, "a")
+			for i := range 20 {
+				b, err := mesh.Dial(ctx, s.Addr().String(), mesh.Config{Name: fmt.Sprint("b", i)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				testLeaves(t, ctx, c[0], b, leave)
 			}
-		}
-		for range 20 {
-			if _, err := b.Receive(ctx); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := b.Shutdown(ctx); err != nil {
+			testLeaves(t, ctx, c[0], s, leave) // the relay itself
+		})
+	}
+}
+
+// testLeaves lets to take all that from sends, and leave.
+func testLeaves(t *testing.T, ctx context.Context, from, to *mesh.Node, leave func(*mesh.Node, context.Context) error) {
+	for k := range 20 {
+		if err := from.Send(ctx, to.Name(), k); err != nil {
 			t.Fatal(err)
 		}
-		patience, cancel := context.WithTimeout(ctx, 2*time.Second)
-		if err := c[0].Flush(patience); err != nil {
+	}
+	for range 20 {
+		if _, err := to.Receive(ctx); err != nil {
 			t.Fatal(err)
 		}
-		cancel()
+	}
+	if err := leave(to, ctx); err != nil {
+		t.Fatal(err)
+	}
+	patience, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := from.Flush(patience); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -152,9 +152,11 @@ func (n *Node) Err() error {
 }
 
 // Close leaves the mesh at once. What was not acknowledged is given up, and reported by events; what arrived can still be
-// taken. It waits until everything the node started has ended. Closing again does nothing.
+// taken, and is acknowledged as far as the link takes that at once: Shutdown makes sure. It waits until everything the node started
+// has ended. Closing again does nothing.
 // A handler of requests must call neither Close nor Shutdown: they wait for it.
 func (n *Node) Close() error {
+	n.in.acknowledge() // lest somebody waits for an answer that nobody gives any more
 	n.finish(ErrClosed, 0)
 	<-n.done
 	return nil
