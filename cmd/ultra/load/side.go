@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"time"
@@ -23,6 +24,10 @@ type Side interface {
 // NewSide makes a side of what opens a way for a workload.
 func NewSide(open func(ctx context.Context, w Work) (*Way, error)) Side { return &local{open: open} }
 
+// openFor is how long all clients of a workload may take to connect. A thousand, who all hear of each other, take 10 s on two
+// cores that have nothing else to do.
+const openFor = 2 * time.Minute
+
 type local struct {
 	open  func(ctx context.Context, w Work) (*Way, error)
 	work  Work
@@ -33,9 +38,12 @@ type local struct {
 func (l *local) Round(ctx context.Context, w Work, d time.Duration) (Measure, error) {
 	if l.way == nil || l.work != w {
 		l.Rest()
-		opening, cancel := context.WithTimeout(ctx, patience)
+		opening, cancel := context.WithTimeout(ctx, openFor)
 		defer cancel()
 		way, err := l.open(opening, w)
+		if err != nil && opening.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("not all its clients were connected after %v; take a workload with fewer, or a machine with less to do: %w", openFor, err)
+		}
 		if err != nil {
 			return Measure{}, err
 		}
