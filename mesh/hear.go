@@ -87,7 +87,9 @@ func (s *sender) advance(now time.Duration, seq uint32) {
 				s.taken = append(s.taken, takenWait{e.first + uint32(e.frames), r})
 				s.askDue = true
 			}
-			r.arrive()
+			if r.arrive() {
+				s.told++
+			}
 			r = next
 		}
 		s.pop(now)
@@ -97,7 +99,9 @@ func (s *sender) advance(now time.Duration, seq uint32) {
 func (s *sender) onTaken(taken uint32) {
 	i := 0
 	for ; i < len(s.taken) && !codec.Less(taken, s.taken[i].end); i++ {
-		s.taken[i].receipt.finish(nil)
+		if s.taken[i].receipt.finish(nil) {
+			s.told++
+		}
 	}
 	s.taken = s.taken[i:]
 }

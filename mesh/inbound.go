@@ -13,15 +13,16 @@ import (
 // Steps 7 and 8 of a message's way, the shell: intake under a lock, and those who wait for what it brings.
 // Lock order: inbound.mu, then those inside the port. It is never held while a stream's lock is taken.
 
-// inbound is safe for concurrent use, but begin, data and end, which belong to the goroutine that runs the port.
+// inbound is safe for concurrent use, but data and end, which belong to who reads the port.
 type inbound struct {
 	// static
 	clock     func() time.Duration
 	timeOfDay func() time.Time
 	wake      func(at time.Duration)
+	wait      func(ctx context.Context, ready chan struct{}) error // Node.await
 	events    *events
 
-	// owned by the goroutine that runs the port
+	// owned by who reads the port
 	open bool // mu is held for a batch of frames, all of which arrived
 	now  time.Duration
 	wall time.Time
@@ -45,9 +46,9 @@ type inbound struct {
 	closed  error
 }
 
-func newInbound(set *settings, clock func() time.Duration, wake func(time.Duration), ev *events) *inbound {
+func newInbound(set *settings, clock func() time.Duration, wake func(time.Duration), wait func(context.Context, chan struct{}) error, ev *events) *inbound {
 	return &inbound{
-		clock: clock, timeOfDay: set.Now, wake: wake, events: ev,
+		clock: clock, timeOfDay: set.Now, wake: wake, wait: wait, events: ev,
 		in: newIntake(set.Name, set.InboxBytes, set.MaxMessage, set.unpacker.Unpack),
 	}
 }
@@ -73,9 +74,9 @@ func (b *inbound) data(f codec.Raw) {
 }
 
 // end ends a batch: answers leave, and who waits is woken.
-func (b *inbound) end() (requests []request, replies []reply) {
+func (b *inbound) end() (requests []request, replies []reply, woken bool) {
 	if !b.open {
-		return nil, nil
+		return nil, nil, false
 	}
 	b.open = false
 	requests, replies = b.in.requests, b.in.replies
@@ -83,7 +84,7 @@ func (b *inbound) end() (requests []request, replies []reply) {
 	gaps := b.in.gaps
 	b.in.gaps = nil
 	b.answer(false)
-	b.announce()
+	woken = b.announce()
 	short := b.short.Load()
 	b.mu.Unlock()
 	if short {
@@ -92,7 +93,7 @@ func (b *inbound) end() (requests []request, replies []reply) {
 	for _, g := range gaps {
 		b.events.publish(Event{Kind: EventGap, Name: g.from, Count: int(g.frames)})
 	}
-	return requests, replies
+	return requests, replies, woken
 }
 
 // answer writes the answers that are due. The caller holds mu.
@@ -167,11 +168,11 @@ func (b *inbound) get(n int) []Message {
 
 // receive takes the oldest message into m, and waits for one.
 func (b *inbound) receive(ctx context.Context, m *Message) error {
-	return b.await(ctx, func() (<-chan struct{}, error) { return b.next(m) })
+	return b.await(ctx, func() (chan struct{}, error) { return b.next(m) })
 }
 
 // await calls take, with takeMu held, until it gives no channel to wait for.
-func (b *inbound) await(ctx context.Context, take func() (arrived <-chan struct{}, err error)) error {
+func (b *inbound) await(ctx context.Context, take func() (arrived chan struct{}, err error)) error {
 	for {
 		b.takeMu.Lock()
 		arrived, err := take()
@@ -179,17 +180,15 @@ func (b *inbound) await(ctx context.Context, take func() (arrived <-chan struct{
 		if arrived == nil {
 			return err
 		}
-		select {
-		case <-arrived:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := b.wait(ctx, arrived); err != nil {
+			return err
 		}
 	}
 }
 
 // next hands out the oldest message, or a channel that tells when there is one. Parcels are moved out of the inbox a few
 // at a time, and reported as taken so too, unless somebody may wait to hear it. The caller holds takeMu.
-func (b *inbound) next(m *Message) (arrived <-chan struct{}, err error) {
+func (b *inbound) next(m *Message) (arrived chan struct{}, err error) {
 	if b.handed == len(b.drawn) {
 		if arrived, err = b.draw(); arrived != nil || err != nil {
 			return arrived, err
@@ -232,12 +231,12 @@ const batchMost = 64
 
 // receiveBatch takes the oldest messages into lent, which must be empty, and waits for one.
 func (b *inbound) receiveBatch(ctx context.Context, lent *batch) error {
-	return b.await(ctx, func() (<-chan struct{}, error) { return b.nextBatch(lent) })
+	return b.await(ctx, func() (chan struct{}, error) { return b.nextBatch(lent) })
 }
 
 // nextBatch lends the oldest messages, as many as are at hand, or gives a channel that tells when there are some. The caller
 // holds takeMu.
-func (b *inbound) nextBatch(lent *batch) (arrived <-chan struct{}, err error) {
+func (b *inbound) nextBatch(lent *batch) (arrived chan struct{}, err error) {
 	if b.handed == len(b.drawn) {
 		if arrived, err = b.draw(); arrived != nil || err != nil {
 			return arrived, err
@@ -275,7 +274,7 @@ func (l *batch) giveBack() {
 }
 
 // draw moves parcels out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.
-func (b *inbound) draw() (arrived <-chan struct{}, err error) {
+func (b *inbound) draw() (arrived chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.drawn, b.handed, b.reported = b.in.draw(b.drawn[:0]), 0, 0
@@ -344,12 +343,14 @@ func (b *inbound) handled(r request) {
 	b.took()
 }
 
-// announce wakes who waits for a message. The caller holds mu.
-func (b *inbound) announce() {
-	if b.arrived != nil && b.in.inbox.ready() > 0 {
-		close(b.arrived)
-		b.arrived = nil
+// announce wakes who waits for a message, if there is one, and tells whether somebody did. The caller holds mu.
+func (b *inbound) announce() (woken bool) {
+	if b.arrived == nil || b.in.inbox.ready() == 0 {
+		return false
 	}
+	close(b.arrived)
+	b.arrived = nil
+	return true
 }
 
 // peerGone tells that a node has left.

@@ -172,7 +172,7 @@ func (n *Node) begin(ctx context.Context, u *uplink) (*Node, error) {
 		return nil, err
 	}
 	// With the roster there the node knows who is here: what it is asked next has its answer.
-	if err := n.await(ctx, "roster", func(nodes map[string]listed, _ bool) bool { return len(nodes) > 0 }); err != nil {
+	if err := n.awaitRoster(ctx, "roster", func(nodes map[string]listed, _ bool) bool { return len(nodes) > 0 }); err != nil {
 		n.Close()
 		return nil, err
 	}

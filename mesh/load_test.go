@@ -97,7 +97,7 @@ func TestManyLightNodes(t *testing.T) {
 	joined := time.Since(start)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if err := s.await(ctx, "all", func(m map[string]listed, _ bool) bool { return len(m) == count+1 }); err != nil {
+	if err := s.awaitRoster(ctx, "all", func(m map[string]listed, _ bool) bool { return len(m) == count+1 }); err != nil {
 		t.Fatal(err)
 	}
 	runtime.GC()
@@ -106,7 +106,7 @@ func TestManyLightNodes(t *testing.T) {
 		all.Go(func() { n.Close() })
 	}
 	all.Wait()
-	if err := s.await(ctx, "none", func(m map[string]listed, _ bool) bool { return len(m) == 1 }); err != nil {
+	if err := s.awaitRoster(ctx, "none", func(m map[string]listed, _ bool) bool { return len(m) == 1 }); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d joined in %v; %d KiB for each node and its link, both ends, with its copy of the roster", count, joined, (after.HeapInuse+after.StackInuse-before.HeapInuse-before.StackInuse)/uint64(count)>>10)

@@ -47,6 +47,8 @@ type Node struct {
 
 	badFrames atomic.Uint64 // dropped for their checksum
 
+	woken int // so many were woken in await since the last end of a batch; owned by who reads the port
+
 	stateMu  sync.Mutex // held while state or groups change and the relay is told
 	rosterMu sync.Mutex // held while the view changes and what follows from that is done
 
@@ -71,7 +73,7 @@ func newNode(set *settings) *Node {
 	}
 	n.work = newClockwork(n.clock)
 	n.events.now = set.Now
-	n.in = newInbound(set, n.clock, n.work.wake, &n.events)
+	n.in = newInbound(set, n.clock, n.work.wake, n.await, &n.events)
 	n.out = newOutbound(set, n.clock, n.work.wake, &n.events, n.view.lookup)
 	n.asks = newRequests(n)
 	return n
@@ -283,7 +285,7 @@ func (n *Node) task(f func()) {
 // Ready waits until the node is linked; on a server with Connections, until that many others are. The error is ctx's, or
 // why the node ended.
 func (n *Node) Ready(ctx context.Context) error {
-	return n.await(ctx, "ready", func(nodes map[string]listed, linked bool) bool {
+	return n.awaitRoster(ctx, "ready", func(nodes map[string]listed, linked bool) bool {
 		if !linked || n.set.Connections == 0 {
 			return linked
 		}
@@ -300,7 +302,7 @@ func (n *Node) Ready(ctx context.Context) error {
 // WaitFor waits until all of these nodes are linked. If ctx ends before, the error wraps ErrNoPeer and says who is missing.
 func (n *Node) WaitFor(ctx context.Context, names ...string) error {
 	var missing []string
-	err := n.await(ctx, "wait", func(nodes map[string]listed, linked bool) bool {
+	err := n.awaitRoster(ctx, "wait", func(nodes map[string]listed, linked bool) bool {
 		missing = missing[:0]
 		for _, name := range names {
 			if l, ok := nodes[name]; !ok || l.expected {
@@ -315,7 +317,7 @@ func (n *Node) WaitFor(ctx context.Context, names ...string) error {
 	return err
 }
 
-func (n *Node) await(ctx context.Context, what string, ok func(map[string]listed, bool) bool) error {
+func (n *Node) awaitRoster(ctx context.Context, what string, ok func(map[string]listed, bool) bool) error {
 	for {
 		changed, now := n.view.wait(ok)
 		if now {

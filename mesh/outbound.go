@@ -411,13 +411,14 @@ func (o *outbound) peerGone(name string) {
 	o.one(name, func(s *outStream) { s.setAbsent(o.clock()) })
 }
 
-// answer takes an Ack, Reset or Unreachable.
-func (o *outbound) answer(f codec.Raw) {
+// answer takes an Ack, Reset or Unreachable, and returns how many it told what they waited for.
+func (o *outbound) answer(f codec.Raw) (told int) {
 	s := o.existing(string(f.From()))
 	if s == nil {
-		return
+		return 0
 	}
 	s.lock()
+	s.told = 0
 	if f.Stream() == s.id {
 		here := false
 		if f.Kind() == codec.KindUnreachable {
@@ -426,7 +427,9 @@ func (o *outbound) answer(f codec.Raw) {
 		s.takeAnswer(o.clock(), f, here)
 		o.pump(s)
 	}
+	told = s.told
 	o.settle(s)
+	return told
 }
 
 // takeAnswer does what an answer means; here tells whether the roster lists the name.

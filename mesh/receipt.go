@@ -5,6 +5,7 @@ import "sync"
 // receipt tells one caller the outcome of one message on one stream. Safe for concurrent use.
 type receipt struct {
 	untilTaken bool
+	lossOnly   bool          // the caller is not told that it arrived
 	done       chan struct{} // gets a value with the outcome, unless the caller has gone before
 
 	// owned by the stream
@@ -46,12 +47,8 @@ func (p *receipts) get(untilTaken bool) *receipt {
 // put is for the caller that was told the outcome.
 func (p *receipts) put(r *receipt) { p.pool.Put(r) }
 
-// arrive tells that the receiver's inbox has the message.
-func (r *receipt) arrive() {
-	if !r.untilTaken {
-		r.finish(nil)
-	}
-}
+// arrive tells that the receiver's inbox has the message, and returns whether that is what the caller waits for.
+func (r *receipt) arrive() (told bool) { return !r.untilTaken && r.finish(nil) }
 
 // finish tells the outcome; the first one counts, and nobody but the caller may use the receipt after. False: the caller has gone.
 func (r *receipt) finish(err error) (told bool) {
@@ -59,6 +56,9 @@ func (r *receipt) finish(err error) (told bool) {
 	defer r.mu.Unlock()
 	if r.state == receiptOpen {
 		r.state, r.err = receiptFinished, err
+		if err == nil && r.lossOnly {
+			return false
+		}
 		r.done <- struct{}{}
 		return true
 	}

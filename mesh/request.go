@@ -47,10 +47,13 @@ type requests struct {
 // asked is a request of this node without a reply so far.
 type asked struct {
 	to       string
-	instance uint64 // whom it was sent to; 0: not known
-	done     chan struct{}
-	reply    reply
-	err      error
+	instance uint64        // whom it was sent to; 0: not known
+	done     chan struct{} // gets a value with the reply, or why there is none, and one when the request itself is given up
+
+	// guarded by requests.mu
+	settled bool
+	reply   reply
+	err     error
 }
 
 func newRequests(n *Node) *requests {
@@ -98,7 +101,7 @@ func (q *requests) begin(ctx context.Context, to string, value any) (_ *Answer, 
 	if !n.view.expected(to) {
 		return nil, n.noPeer(to)
 	}
-	a := &asked{to: to, done: make(chan struct{})}
+	a := &asked{to: to, done: make(chan struct{}, 2)}
 	if e, here := n.view.lookup(to); here {
 		a.instance = e.Instance
 	}
@@ -129,7 +132,7 @@ func (q *requests) begin(ctx context.Context, to string, value any) (_ *Answer, 
 		copy(r.id[:], data)
 		q.serve(r)
 	} else {
-		d.receipt = newReceipt(false)
+		d.receipt = &receipt{lossOnly: true, done: a.done}
 		if err := n.out.send(ctx, to, &d); err != nil {
 			return nil, err
 		}
@@ -139,26 +142,18 @@ func (q *requests) begin(ctx context.Context, to string, value any) (_ *Answer, 
 
 // await waits for the reply; lost tells if the request itself is given up.
 func (q *requests) await(ctx context.Context, a *asked, lost *receipt) (Message, error) {
-	var given chan struct{}
-	if lost != nil {
-		given = lost.done
-	}
-	for {
-		select {
-		case <-a.done:
-			return a.outcome()
-		case <-given:
-			if lost.err != nil {
-				return Message{}, lost.err
-			}
-			given = nil
-		case <-ctx.Done():
-			if lost != nil {
-				lost.abandon()
-			}
-			return Message{}, q.n.out.whyNot(ctx, a.to)
+	if q.n.await(ctx, a.done) != nil {
+		if lost != nil {
+			lost.abandon()
 		}
+		return Message{}, q.n.out.whyNot(ctx, a.to)
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !a.settled {
+		return Message{}, lost.err
+	}
+	return a.outcome()
 }
 
 func (a *asked) outcome() (Message, error) {
@@ -272,9 +267,9 @@ func (q *requests) replied(r reply) {
 }
 
 func (q *requests) settle(id uint64, a *asked, err error) {
-	a.err = err
+	a.settled, a.err = true, err
 	delete(q.waiting, id)
-	close(a.done)
+	a.done <- struct{}{}
 }
 
 // gone tells that an instance of that name is gone: who has not replied by now never will.

@@ -19,7 +19,7 @@ func newTestInbound(limit int) *inbound {
 	set := &settings{}
 	set.Name, set.InboxBytes, set.MaxMessage, set.Now = "b", limit, 1<<20, time.Now
 	set.unpacker, _ = codec.NewUnpacker(nil)
-	return newInbound(set, func() time.Duration { return time.Since(start) }, func(time.Duration) {}, &events{now: time.Now})
+	return newInbound(set, func() time.Duration { return time.Since(start) }, func(time.Duration) {}, new(Node).await, &events{now: time.Now})
 }
 
 // TestFullInboxOfOnesOwn: who takes a message from a full inbox may send one to itself.

@@ -120,23 +120,27 @@ func (n *Node) deliverAll(ctx context.Context, to, group string, value any, o se
 
 // awaitReceipt waits for the outcome of one message.
 func (n *Node) awaitReceipt(ctx context.Context, to string, r *receipt) error {
-	var ended <-chan struct{}
+	told := false
 	if to == n.set.Name {
-		ended = n.done // other receipts are told; and hundreds that wait for one channel cost much
+		select {
+		case <-r.done:
+			told = true
+		case <-ctx.Done():
+		case <-n.done: // other receipts are told; and hundreds that wait for one channel cost much
+			return n.Err()
+		}
+	} else {
+		told = n.await(ctx, r.done) == nil
 	}
-	select {
-	case <-r.done:
-		err := r.err
-		n.out.receipts.put(r)
-		return err
-	case <-ctx.Done():
+	if !told {
 		if err := n.out.whyNot(ctx, to); r.abandon() {
 			return err
 		}
 		return r.err
-	case <-ended:
-		return n.Err()
 	}
+	err := r.err
+	n.out.receipts.put(r)
+	return err
 }
 
 // Flush waits until everything sent so far is acknowledged by its receivers' inboxes, or given up: what was since the last

@@ -86,6 +86,7 @@ type sender struct {
 	taken  []takenWait // acknowledged, and somebody waits until the application took them
 	askDue bool        // the receiver is to be told so
 	given  []givenUp   // given up since the owner last asked
+	told   int         // so many were told what became of a message; the owner may change it
 
 	plain bool // the last frame was not packed
 

@@ -1,12 +1,14 @@
 package mesh
 
 import (
+	"context"
+
 	"ultrasockets/codec"
 	"ultrasockets/relay"
 )
 
-// session is what a port's frames are handed to, step 7 of a message's way. Its methods are called by the goroutine that
-// runs the port, but HandleWritable.
+// session is what a port's frames are handed to, step 7 of a message's way. Its methods are called by who reads the port at
+// the moment, but HandleWritable.
 type session struct {
 	n    *Node
 	port relay.Port
@@ -24,10 +26,10 @@ func (s session) HandleFrame(f codec.Raw) {
 		}
 		return
 	}
-	s.HandleBatchEnd() // the intake's lock is not held while a stream's is taken
+	s.deliver() // the intake's lock is not held while a stream's is taken
 	switch f.Kind() {
 	case codec.KindAck, codec.KindReset, codec.KindUnreachable:
-		s.n.out.answer(f)
+		s.n.woken += s.n.out.answer(f)
 	case codec.KindRoster:
 		if r, err := codec.ParseRoster(f.Payload()); err == nil {
 			s.n.rosterMu.Lock()
@@ -52,13 +54,37 @@ func (s session) HandleFrame(f codec.Raw) {
 }
 
 // HandleBatchEnd ends a batch of frames.
-func (s session) HandleBatchEnd() {
-	requests, replies := s.n.in.end()
+func (s session) HandleBatchEnd() (woken int) {
+	s.deliver()
+	woken, s.n.woken = s.n.woken, 0
+	return woken
+}
+
+// deliver hands on what was gathered of Data frames.
+func (s session) deliver() {
+	requests, replies, woken := s.n.in.end()
+	s.n.woken += len(replies)
+	if woken {
+		s.n.woken++
+	}
 	for _, r := range requests {
 		s.n.asks.serve(r)
 	}
 	for _, r := range replies {
 		s.n.asks.replied(r)
+	}
+}
+
+// await waits until ready tells, as relay.Port.Await does: it may read meanwhile.
+func (n *Node) await(ctx context.Context, ready chan struct{}) error {
+	if ref := n.port.Load(); ref != nil {
+		return ref.Await(ctx, ready)
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

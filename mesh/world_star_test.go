@@ -69,6 +69,10 @@ func (c *cable) Welcome() codec.Welcome {
 
 func (c *cable) Run(relay.Handler) error { panic("not run") }
 
+func (c *cable) Await(ctx context.Context, ready chan struct{}) error {
+	return new(Node).await(ctx, ready)
+}
+
 func (c *cable) Busy() bool {
 	if len(c.up) > 0 && !c.ended {
 		c.full = true

@@ -154,6 +154,11 @@ func (a *Attachment) own(f codec.Raw) error {
 	return a.hub.own(&a.batch, f, func(e codec.Entry) { a.hub.updateOwn(a, e) })
 }
 
+// Await implements [Port]. It only waits.
+func (a *Attachment) Await(ctx context.Context, ready chan struct{}) error {
+	return idleFor(ctx, ready)
+}
+
 // Welcome implements [Port]: what the hub would tell a link.
 func (a *Attachment) Welcome() codec.Welcome { return a.welcome }
 

@@ -33,7 +33,7 @@ func rawLink(b testing.TB, addr, name string, secret []byte) net.Conn {
 type ignore struct{}
 
 func (ignore) HandleFrame(codec.Raw) {}
-func (ignore) HandleBatchEnd()       {}
+func (ignore) HandleBatchEnd() int   { return 0 }
 func (ignore) HandleWritable()       {}
 
 func runIdle(b testing.TB, p Port) {

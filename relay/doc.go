@@ -20,19 +20,21 @@
 //     once. If all of it was one run for an idle link, the reader tries to
 //     write it itself, without waiting: neither a copy nor a wake-up.
 //  6. The outbox's writer sends all that is pending in one write.
-//  7. The receiving link's reader hands each frame to the [Handler].
+//  7. The receiving link's reader hands each frame to the [Handler]: Run, or
+//     who waits in Await for what comes (reading.go).
 //
 // # Goroutines
 //
 // On the hub: one for each Serve, one per connection (its handshake, then its
 // reader), one writer per link while there is something to write, one wheel
-// for all clocks. On a link: Run (the caller's goroutine) reads, a pulse
-// pings, a writer while there is something to write. A reader owns its writer
-// and returns only after it has gone; Hub.Close and Link.Close wait for all.
+// for all clocks. On a link: Run (the caller's goroutine) reads, or stands by
+// while a caller of Await does; a pulse pings, a writer while there is
+// something to write. A reader owns its writer and returns only after it has
+// gone; Hub.Close and Link.Close wait for all.
 //
 // # Locks
 //
-// Hub.mu, then router.mu, then outbox.mu; no lock is held while calling a
+// Hub.mu, then router.mu, then outbox.mu; reading.mu alone. No lock is held while calling a
 // Handler, Admit, Foreign, or anything that can wait. Two links that
 // route to each other hold one outbox lock at a time, so they cannot deadlock,
 // and no reader ever waits for a writer.

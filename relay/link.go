@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -45,8 +46,12 @@ type Link struct {
 	beat     atomic.Int64 // the heartbeat, as the relay told last
 	used     atomic.Int64 // when Write was last called, by monotonic
 
-	// owned by Run
-	in inbuf
+	reading reading
+
+	// owned by who reads
+	in      inbuf
+	frames  frameWatch
+	handler Handler
 
 	// guarded by mu
 	mu      sync.Mutex
@@ -62,6 +67,7 @@ func newLink(conn net.Conn, in inbuf, w codec.Welcome, cfg *DialConfig) *Link {
 	l := &Link{
 		conn: conn, in: in, welcome: w,
 		now: cfg.Clock, log: cfg.Logger, quit: make(chan struct{}), over: make(chan struct{}),
+		reading: reading{nudge: make(chan struct{}, 1)},
 	}
 	l.beat.Store(int64(w.Heartbeat))
 	if l.now == nil {
@@ -86,7 +92,7 @@ func newLink(conn net.Conn, in inbuf, w codec.Welcome, cfg *DialConfig) *Link {
 	return l
 }
 
-// Run reads until the link ends and says why: *ByeError (the relay said Bye),
+// Run reads, or lets those in [Link.Await] read, until the link ends and says why: *ByeError (the relay said Bye),
 // ErrLinkDead, ErrStalled, ErrProtocol, ErrClosed (this side left or closed), or the network's error (io.EOF: the
 // relay closed without a word). It should be called soon after Dial: only Run keeps the link alive.
 func (l *Link) Run(h Handler) error {
@@ -133,73 +139,75 @@ func (l *Link) end(err error) error {
 	return err
 }
 
-// read hands what comes to h until the link ends.
+// read hands what comes to h until the link ends, and lets others do so meanwhile.
 func (l *Link) read(h Handler) error {
-	var frames frameWatch
-	handled := false
-	defer func() {
-		if handled { // the end came in the middle of a batch
-			h.HandleBatchEnd()
+	l.handler = h
+	for size := 0; ; {
+		woken, err := l.handle()
+		if err == nil && l.reading.mayStandBy(size, woken) {
+			err = l.standBy()
 		}
-	}()
-	for {
-		handled = false
-		whole := 0
-		for len(l.in.data()) > 0 {
-			f, _, err := codec.Next(l.in.data())
-			if err != nil {
-				return fmt.Errorf("%w: %w", ErrProtocol, err)
-			}
-			if f == nil {
-				l.in.reserve(wholeFrame(l.in.data()))
-				break
-			}
-			if l.ended() {
-				break
-			}
-			if len(f.To()) == 0 && len(f.From()) == 0 && linkOnly(f) {
-				err = l.own(f)
-			} else {
-				h.HandleFrame(f)
-				handled = true
-			}
-			whole += len(f)
-			l.in.consume(len(f))
-			if err != nil {
-				return err
-			}
+		if err == nil {
+			size, err = l.fill()
 		}
-		if err := frames.check(time.Duration(l.lastRead.Load()), whole, len(l.in.data())); err != nil {
-			return err
-		}
-		if handled {
-			handled = false
-			h.HandleBatchEnd()
-		}
-		if err := l.fill(); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// fill reads once. What comes after a silence longer than the dead time is not
-// to be believed: the relay has given this node up, and it may have a new link.
-func (l *Link) fill() error {
+// handle hands over what was read, and returns how many were woken by it.
+func (l *Link) handle() (woken int, err error) {
+	handled, whole := false, 0
+	for err == nil && len(l.in.data()) > 0 && !l.ended() {
+		var f codec.Raw
+		if f, _, err = codec.Next(l.in.data()); err != nil {
+			err = fmt.Errorf("%w: %w", ErrProtocol, err)
+			break
+		}
+		if f == nil {
+			l.in.reserve(wholeFrame(l.in.data()))
+			break
+		}
+		if len(f.To()) == 0 && len(f.From()) == 0 && linkOnly(f) {
+			err = l.own(f)
+		} else {
+			l.handler.HandleFrame(f)
+			handled = true
+		}
+		whole += len(f)
+		l.in.consume(len(f))
+	}
+	if err == nil {
+		err = l.frames.check(time.Duration(l.lastRead.Load()), whole, len(l.in.data()))
+	}
+	if handled {
+		woken = l.handler.HandleBatchEnd()
+	}
+	return woken, err
+}
+
+// fill reads once; 0 bytes: it was interrupted, for whoever reads to look whether it still should. What comes after a silence longer
+// than the dead time is not to be believed: the relay has given this node up, and it may have a new link.
+func (l *Link) fill() (n int, err error) {
 	last := time.Duration(l.lastRead.Load())
 	l.in.rest(last)
 	if s, ok := l.conn.(*secureConn); ok {
 		s.rest(last)
 	}
-	n, err := l.in.fill(l.conn)
-	now := l.now()
+	n, err = l.in.fill(l.conn)
 	if n == 0 {
-		return err
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = rawConn(l.conn).SetReadDeadline(time.Time{})
+		}
+		return 0, err
 	}
+	now := l.now()
 	if now-last > l.dead() {
-		return ErrStalled
+		return 0, ErrStalled
 	}
 	l.lastRead.Store(int64(now))
-	return nil
+	return n, nil
 }
 
 func (l *Link) ended() bool {

@@ -107,7 +107,7 @@ func TestIntegrity(t *testing.T) {
 type writableOnly struct{ *sink }
 
 func (w *writableOnly) HandleFrame(codec.Raw) {}
-func (w *writableOnly) HandleBatchEnd()       {}
+func (w *writableOnly) HandleBatchEnd() int   { return 0 }
 
 // TestWritable: after each refused Write comes a HandleWritable, also if the refusal was before Run.
 func TestWritable(t *testing.T) {

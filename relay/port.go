@@ -9,7 +9,7 @@ import (
 )
 
 // Handler receives what a port reads. HandleFrame and HandleBatchEnd come from
-// the goroutine that runs Port.Run, one at a time. HandleWritable may come from
+// the goroutine that runs Port.Run, or one that is in Port.Await: one at a time. HandleWritable may come from
 // another goroutine at the same time as those, but never concurrently with
 // itself. None is called after Run has returned. None may wait for something
 // that only another call of the same Handler, or Close, would bring about.
@@ -20,8 +20,8 @@ type Handler interface {
 	HandleFrame(f codec.Raw)
 	// HandleBatchEnd says that everything one read brought has been handled:
 	// the moment to write acknowledgements. It follows after every HandleFrame,
-	// also when the port ends in the middle of a batch.
-	HandleBatchEnd()
+	// also when the port ends in the middle of a batch. woken is how many in Port.Await it brought what they wait for.
+	HandleBatchEnd() (woken int)
 	// HandleWritable says that there is room again after Write returned false or Busy true.
 	// It must not block.
 	HandleWritable()
@@ -32,6 +32,11 @@ type Handler interface {
 type Port interface {
 	// Run reads until the port ends, and says why. It is called once.
 	Run(h Handler) error
+	// Await waits until ready tells, and may read meanwhile: the Handler is then called by the caller's goroutine, which spares
+	// what comes a change of threads. ready is closed, or gets values and has room for all of them; Await takes one. What
+	// others than the Handler make it tell may be noticed two milliseconds later, and so may the end of ctx. The error is
+	// ctx's; Await goes on when the port ends. Not to be called by a Handler.
+	Await(ctx context.Context, ready chan struct{}) error
 	// Write queues whole frames and never blocks. The bytes are copied and
 	// stay the caller's. Control frames (acknowledgements and the like) may
 	// use a reserve of 64 KiB beyond the outbox. False: the outbox is full and

@@ -38,11 +38,12 @@ func (s *sink) HandleFrame(f codec.Raw) {
 	s.frames <- frame
 }
 
-func (s *sink) HandleBatchEnd() {
+func (s *sink) HandleBatchEnd() int {
 	select {
 	case s.batches <- struct{}{}:
 	default:
 	}
+	return 0
 }
 
 func (s *sink) HandleWritable() { s.writable <- struct{}{} }

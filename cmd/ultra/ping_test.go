@@ -69,7 +69,7 @@ func mute(t *testing.T, b *bench, addr string) {
 type deaf struct{}
 
 func (deaf) HandleFrame(codec.Raw) {}
-func (deaf) HandleBatchEnd()       {}
+func (deaf) HandleBatchEnd() int   { return 0 }
 func (deaf) HandleWritable()       {}
 
 func TestPingInVain(t *testing.T) {

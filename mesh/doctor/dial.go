@@ -248,7 +248,7 @@ func (r *listener) HandleFrame(f codec.Raw) {
 }
 
 // HandleBatchEnd and HandleWritable implement relay.Handler: nothing is written.
-func (r *listener) HandleBatchEnd() {}
+func (r *listener) HandleBatchEnd() int { return 0 }
 
 // HandleWritable implements relay.Handler.
 func (r *listener) HandleWritable() {}

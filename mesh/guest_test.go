@@ -1,0 +1,82 @@
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestReceiveAgainAndAgain: whoever waits for messages with little patience gets all of them, in order, with a secret as without;
+// and one that waits for replies meanwhile gets those.
+func TestReceiveAgainAndAgain(t *testing.T) {
+	for _, secret := range [][]byte{nil, bytes.Repeat([]byte{7}, SecretSize)} {
+		t.Run(fmt.Sprintf("secret %v", secret != nil), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			server, err := Listen(ctx, "127.0.0.1:0", Config{Name: "server", Secret: secret})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			server.Handle(func(_ context.Context, m Message) (any, error) { return m.Bytes(), nil })
+			var a, b *Node
+			for name, n := range map[string]**Node{"a": &a, "b": &b} {
+				if *n, err = Dial(ctx, server.Addr().String(), Config{Name: name, Secret: secret}); err != nil {
+					t.Fatal(err)
+				}
+				defer (*n).Close()
+			}
+			if err := a.WaitFor(ctx, "b"); err != nil {
+				t.Fatal(err)
+			}
+			const count = 1500
+			asked := make(chan error, 1)
+			go func() {
+				for i := range count / 5 {
+					if reply, err := b.Request(ctx, "server", []byte{byte(i)}); err != nil || reply.Bytes()[0] != byte(i) {
+						asked <- fmt.Errorf("request %d: %v, %w", i, reply, err)
+						return
+					}
+				}
+				asked <- nil
+			}()
+			go func() {
+				for i := range count {
+					if a.Send(ctx, "b", i) != nil {
+						return
+					}
+					switch {
+					case i%100 == 99:
+						time.Sleep(20 * time.Millisecond)
+					case i%3 == 0:
+						time.Sleep(300 * time.Microsecond)
+					}
+				}
+			}()
+			inVain := 0
+			for i := 0; i < count; {
+				short, stop := context.WithTimeout(ctx, time.Duration(inVain%5)*time.Millisecond)
+				m, err := b.Receive(short)
+				stop()
+				if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+					inVain++
+					continue
+				}
+				var got int
+				if err != nil || m.Decode(&got) != nil || got != i {
+					t.Fatalf("message %d: %v, %v", i, m, err)
+				}
+				i++
+			}
+			if err := <-asked; err != nil {
+				t.Error(err)
+			}
+			if inVain == 0 {
+				t.Error("nobody had to wait")
+			}
+		})
+	}
+}

@@ -1,0 +1,428 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ultrasockets/codec"
+)
+
+// waker is a Handler that wakes who waits for the frame of its number.
+type waker struct {
+	link  *Link
+	t0    time.Time
+	woken int
+
+	mu      sync.Mutex
+	waits   map[uint32]chan struct{}
+	closes  bool // … by closing the channel
+	handled []handled
+}
+
+// handled is what became of one frame.
+type handled struct {
+	seq   uint32
+	guest bool // a guest has read it
+	at    time.Duration
+}
+
+func (w *waker) HandleFrame(f codec.Raw) {
+	w.link.reading.mu.Lock()
+	guest := w.link.reading.isTaken
+	w.link.reading.mu.Unlock()
+	w.mu.Lock()
+	w.handled = append(w.handled, handled{f.Seq(), guest, time.Since(w.t0)})
+	w.mu.Unlock()
+	if w.tell(f.Seq()) {
+		w.woken++
+	}
+}
+
+func (w *waker) HandleBatchEnd() (woken int) {
+	woken, w.woken = w.woken, 0
+	return woken
+}
+
+func (w *waker) HandleWritable() {}
+
+// expect gives the channel that the frame of that number makes tell.
+func (w *waker) expect(seq uint32) chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := make(chan struct{}, 1)
+	w.waits[seq] = c
+	return c
+}
+
+// tell wakes who waits for that number. False: nobody does.
+func (w *waker) tell(seq uint32) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.waits[seq]
+	delete(w.waits, seq)
+	switch {
+	case c == nil:
+		return false
+	case w.closes:
+		close(c)
+	default:
+		c <- struct{}{}
+	}
+	return true
+}
+
+func (w *waker) seen() []handled {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]handled(nil), w.handled...)
+}
+
+// frame is one of that number.
+func numbered(seq uint32, size int) []byte {
+	f := codec.Frame{Kind: codec.KindData, To: "a", From: "b", Stream: 1, Seq: seq, Payload: make([]byte, size)}
+	return f.Append(nil)
+}
+
+// linkToRead is a link that runs, with a waker, in a bubble of fake time. theirs is the relay's end, whose pings are answered.
+func linkToRead(t *testing.T) (w *waker, theirs net.Conn, ended chan error) {
+	ours, theirs := net.Pipe()
+	w = &waker{t0: time.Now(), waits: make(map[uint32]chan struct{})}
+	cfg := &DialConfig{Hello: hello("a"), Clock: func() time.Duration { return time.Since(w.t0) }}
+	w.link = newLink(ours, inbuf{}, codec.Welcome{Heartbeat: time.Hour, Relay: "r", Mesh: "m"}, cfg)
+	go func() {
+		var b [1024]byte
+		for {
+			if _, err := theirs.Read(b[:]); err != nil {
+				return
+			}
+		}
+	}()
+	ended = make(chan error, 1)
+	go func() { ended <- w.link.Run(w) }()
+	t.Cleanup(func() {
+		theirs.Close()
+		w.link.Close()
+	})
+	return w, theirs, ended
+}
+
+// send writes what the relay sends.
+func send(t *testing.T, theirs net.Conn, frame []byte) {
+	t.Helper()
+	_ = theirs.SetWriteDeadline(time.Now().Add(time.Minute))
+	if _, err := theirs.Write(frame); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// round waits for one frame that comes a moment later, and then takes busy for what it is about.
+func (w *waker) round(t *testing.T, theirs net.Conn, seq uint32, size int, busy time.Duration) {
+	t.Helper()
+	c := w.expect(seq)
+	go func() {
+		time.Sleep(20 * time.Microsecond)
+		send(t, theirs, numbered(seq, size))
+	}()
+	if err := w.link.Await(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(busy)
+}
+
+// TestGuestReads: whoever comes back quickly reads for itself; whoever takes its time does not, nor does who gets much. What
+// nobody waits for is read within two ticks, at first and ever after.
+func TestGuestReads(t *testing.T) {
+	const rounds = 1000
+	for _, c := range []struct {
+		name   string
+		size   int           // of each frame
+		busy   time.Duration // after each
+		guests int           // at most; in the first case also at least
+	}{
+		{"quick", 100, 20 * time.Microsecond, rounds - 1}, // the first is read by Run
+		{"slow", 100, 2 * quickTime, rounds / 20},
+		{"very slow", 100, 10 * standTime, rounds / 20},
+		{"much", bulkRead / 2, 20 * time.Microsecond, rounds / 20},
+		{"many", bulkRead / 20, 0, rounds / 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, theirs, _ := linkToRead(t)
+				for seq := range uint32(rounds) {
+					w.round(t, theirs, seq, c.size, c.busy)
+				}
+				guests := 0
+				for _, h := range w.seen() {
+					if h.guest {
+						guests++
+					}
+				}
+				if guests > c.guests || c.name == "quick" && guests < c.guests {
+					t.Errorf("%d of %d frames were read by guests", guests, rounds)
+				}
+				for seq := uint32(rounds); seq < rounds+200; seq++ {
+					if seq%10 == 0 { // to somebody who never comes back
+						w.expect(seq)
+					}
+					sent := time.Since(w.t0)
+					send(t, theirs, numbered(seq, 100))
+					synctest.Wait()
+					time.Sleep(5 * time.Millisecond)
+					last := w.seen()
+					if h := last[len(last)-1]; h.seq != seq || h.guest || h.at-sent > 2*standTime {
+						t.Fatalf("frame %d: %+v, %v after it was sent", seq, h, h.at-sent)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestGuestGoes: when a guest goes that has waited for long, and does not come back, Run reads after two ticks.
+func TestGuestGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, theirs, _ := linkToRead(t)
+		w.round(t, theirs, 0, 10, 0)
+		gone := make(chan error)
+		c := w.expect(1)
+		go func() { gone <- w.link.Await(t.Context(), c) }()
+		time.Sleep(30 * time.Second)
+		send(t, theirs, numbered(1, 10))
+		if err := <-gone; err != nil {
+			t.Fatal(err)
+		}
+		sent := time.Since(w.t0)
+		send(t, theirs, numbered(2, 10))
+		synctest.Wait()
+		if seen := w.seen(); !seen[1].guest || seen[2].guest || seen[2].at-sent > 2*standTime {
+			t.Errorf("sent at %v: %+v", sent, seen)
+		}
+	})
+}
+
+// TestGuestIsTold: whoever reads for itself hears within two ticks what others do, and when its context ends; and the link lives on.
+func TestGuestIsTold(t *testing.T) {
+	for _, closes := range []bool{false, true} {
+		for _, after := range []time.Duration{0, 300 * time.Microsecond, 5 * time.Millisecond, time.Minute} {
+			for _, what := range []string{"told", "cancelled", "both"} {
+				t.Run(fmt.Sprintf("%s after %v, closes %v", what, after, closes), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w, theirs, _ := linkToRead(t)
+						w.closes = closes
+						for seq := range uint32(100) {
+							w.round(t, theirs, 2*seq, 10, 0)
+							ctx, cancel := context.WithCancel(t.Context())
+							c := w.expect(2*seq + 1)
+							go func() {
+								time.Sleep(after)
+								if what != "cancelled" {
+									w.tell(2*seq + 1)
+								}
+								if what != "told" {
+									cancel()
+								}
+							}()
+							before := time.Now()
+							err := w.link.Await(ctx, c)
+							if d := time.Since(before); d < after || d > after+2*standTime {
+								t.Fatalf("round %d: %v after %v", seq, err, d)
+							}
+							if what == "told" && err != nil || what == "cancelled" && !errors.Is(err, context.Canceled) {
+								t.Fatalf("round %d: %v", seq, err)
+							}
+							if what == "both" && err != nil {
+								synctest.Wait()
+								<-c // it is not lost
+							}
+							cancel()
+						}
+						if after > 0 {
+							guests := 0
+							for _, h := range w.seen() {
+								if h.guest {
+									guests++
+								}
+							}
+							if guests == 0 {
+								t.Error("there was no guest")
+							}
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestOthersWait: Run does not stand by for one of several; and when a guest goes and others came meanwhile, it reads at once.
+func TestOthersWait(t *testing.T) {
+	for _, c := range []struct {
+		size, woken int
+		may         bool
+	}{{100, 0, false}, {100, 1, true}, {bulkRead - 1, 1, true}, {bulkRead, 1, false}, {100, 2, false}} {
+		if new(reading).mayStandBy(c.size, c.woken) != c.may {
+			t.Errorf("%+v", c)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w, theirs, _ := linkToRead(t)
+		w.round(t, theirs, 0, 10, 0)
+		one, two := w.expect(1), w.expect(2)
+		told := make(chan time.Duration, 2)
+		for _, c := range []chan struct{}{one, two} {
+			go func() {
+				if err := w.link.Await(t.Context(), c); err != nil {
+					t.Error(err)
+				}
+				told <- time.Since(w.t0)
+			}()
+			synctest.Wait()
+		}
+		if r := &w.link.reading; !r.isTaken || r.isAlone {
+			t.Fatal("the second is a guest, too")
+		}
+		send(t, theirs, numbered(1, 10))
+		synctest.Wait()
+		sent := time.Since(w.t0)
+		send(t, theirs, numbered(2, 10))
+		<-told
+		if at := <-told; at != sent {
+			t.Errorf("the second was told %v after its frame came", at-sent)
+		}
+		if seen := w.seen(); !seen[1].guest || seen[2].guest {
+			t.Errorf("%+v", seen)
+		}
+	})
+}
+
+// TestEndUnderGuest: a guest finds the end of the link; Run tells why, and the guest waits on.
+func TestEndUnderGuest(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(l *Link, theirs net.Conn)
+		want error
+	}{
+		"closed":     {func(l *Link, _ net.Conn) { l.Close() }, ErrClosed},
+		"broken off": {func(_ *Link, theirs net.Conn) { theirs.Close() }, nil},
+		"rubbish": {func(_ *Link, theirs net.Conn) {
+			_ = theirs.SetWriteDeadline(time.Time{})
+			_, _ = theirs.Write(make([]byte, 64))
+		}, ErrProtocol},
+	} {
+		for _, after := range []time.Duration{0, time.Minute} {
+			t.Run(fmt.Sprint(name, " after ", after), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w, theirs, ended := linkToRead(t)
+					w.round(t, theirs, 0, 10, 0)
+					never := w.expect(1)
+					ctx, cancel := context.WithCancel(t.Context())
+					over := make(chan error, 1)
+					go func() { over <- w.link.Await(ctx, never) }()
+					time.Sleep(after)
+					synctest.Wait()
+					before := time.Now()
+					c.end(w.link, theirs)
+					err := <-ended
+					if time.Since(before) > standTime || err == nil || c.want != nil && !errors.Is(err, c.want) {
+						t.Errorf("%v after %v", err, time.Since(before))
+					}
+					synctest.Wait()
+					select {
+					case err := <-over:
+						t.Errorf("Await: %v", err)
+					default:
+					}
+					cancel()
+					if err := <-over; !errors.Is(err, context.Canceled) {
+						t.Errorf("Await: %v", err)
+					}
+					if err := w.link.Await(ctx, make(chan struct{})); !errors.Is(err, context.Canceled) {
+						t.Errorf("Await after the end: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestGuestsTogether: many wait, give up, and are told by frames and by others; nobody is forgotten, and nothing is told twice.
+func TestGuestsTogether(t *testing.T) {
+	ours, theirs := net.Pipe()
+	w := &waker{t0: time.Now(), waits: make(map[uint32]chan struct{})}
+	w.link = newLink(ours, inbuf{}, codec.Welcome{Heartbeat: time.Hour, Relay: "r", Mesh: "m"}, &DialConfig{Hello: hello("a")})
+	ended := make(chan error, 1)
+	go func() { ended <- w.link.Run(w) }()
+	pings := make(chan struct{})
+	go func() {
+		defer close(pings)
+		var b [1024]byte
+		for {
+			if _, err := theirs.Read(b[:]); err != nil {
+				return
+			}
+		}
+	}()
+
+	frames := make(chan uint32, 64)
+	var relay, others, waiters sync.WaitGroup
+	relay.Go(func() {
+		for seq := range frames {
+			if _, err := theirs.Write(numbered(seq, rand.IntN(100))); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	const count, rounds = 4, 1500
+	for i := range count {
+		waiters.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(i), 1))
+			for n := range rounds {
+				seq := uint32(n*count + i)
+				c := w.expect(seq)
+				byFrame := r.IntN(8) > 0
+				if byFrame {
+					frames <- seq
+				} else {
+					others.Go(func() {
+						time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+						w.tell(seq)
+					})
+				}
+				ctx, cancel := t.Context(), func() {}
+				if r.IntN(4) == 0 {
+					ctx, cancel = context.WithTimeout(ctx, time.Duration(r.IntN(3000))*time.Microsecond)
+				}
+				if w.link.Await(ctx, c) != nil {
+					<-c // it gave up: the channel tells later
+				}
+				cancel()
+				select {
+				case <-c:
+					t.Error("told twice")
+				default:
+				}
+				if i > 0 || n > rounds/2 { // at first only one waits, most of the time
+					time.Sleep(time.Duration(r.IntN(4)) * standTime)
+				}
+			}
+		})
+	}
+	waiters.Wait()
+	others.Wait()
+	close(frames)
+	relay.Wait()
+	moves := w.link.reading.moves
+	if moves < rounds/10 {
+		t.Errorf("only %d guests came and went", moves)
+	}
+	t.Logf("%d guests came and went", moves/2)
+	theirs.Close()
+	<-ended
+	<-pings
+}
