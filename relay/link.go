@@ -142,13 +142,13 @@ func (l *Link) end(err error) error {
 // read hands what comes to h until the link ends, and lets others do so meanwhile.
 func (l *Link) read(h Handler) error {
 	l.handler = h
-	for size := 0; ; {
+	for {
 		woken, err := l.handle()
-		if err == nil && l.reading.mayStandBy(size, woken) {
+		if err == nil && l.reading.mayStandBy(woken) {
 			err = l.standBy()
 		}
 		if err == nil {
-			size, err = l.fill()
+			err = l.fill()
 		}
 		if err != nil {
 			return err
@@ -187,27 +187,27 @@ func (l *Link) handle() (woken int, err error) {
 	return woken, err
 }
 
-// fill reads once; 0 bytes: it was interrupted, for whoever reads to look whether it still should. What comes after a silence longer
-// than the dead time is not to be believed: the relay has given this node up, and it may have a new link.
-func (l *Link) fill() (n int, err error) {
+// fill reads once, and perhaps nothing: whoever reads may be interrupted, to look whether it still should. What comes after a
+// silence longer than the dead time is not to be believed: the relay has given this node up, and it may have a new link.
+func (l *Link) fill() error {
 	last := time.Duration(l.lastRead.Load())
 	l.in.rest(last)
 	if s, ok := l.conn.(*secureConn); ok {
 		s.rest(last)
 	}
-	n, err = l.in.fill(l.conn)
+	n, err := l.in.fill(l.conn)
 	if n == 0 {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = rawConn(l.conn).SetReadDeadline(time.Time{})
 		}
-		return 0, err
+		return err
 	}
 	now := l.now()
 	if now-last > l.dead() {
-		return 0, ErrStalled
+		return ErrStalled
 	}
 	l.lastRead.Store(int64(now))
-	return n, nil
+	return nil
 }
 
 func (l *Link) ended() bool {

@@ -10,13 +10,13 @@ import (
 // Who reads a link: one goroutine at a time. It is Run's, unless what it has read woke one goroutine in Await, and no other.
 // That one is likely to come back soon and wait for more; so Run stands by and lets it read for itself, as a guest. What
 // comes then reaches who waits for it without a change of threads, which is much of what a round trip costs. (The field
-// knows this as leader and followers.) Run reads again when nobody comes for a while, when the guest takes its time between
-// two visits, when others come who wait, and when so much arrives that it is better read while the application is at work.
+// knows this as leader and followers.) Much that comes at once is handled with less effort, too, by who has just read it. Run
+// reads again when nobody comes for a while, when others come who wait, and when the guest takes its time between two visits:
+// then both have enough to do.
 
 const (
 	standTime = time.Millisecond       // nobody has read for so long, or up to twice that: Run reads again
 	quickTime = 100 * time.Microsecond // a guest that was away for longer leaves the reading to Run
-	bulkRead  = 32 << 10               // so many bytes at once, or within standTime, are better read by Run
 	goodStay  = 8                      // after so many visits it was worth while to stand by
 	maxShy    = 63                     // so often at most Run does not stand by although it might, after it was not
 )
@@ -37,9 +37,7 @@ type reading struct {
 	guest   guest
 	moves   uint64        // guests that came, and that went
 	leftAt  time.Duration // when the last one went, or Run; by monotonic
-	size    int           // bytes that guests have read since sizeAt
-	sizeAt  time.Duration
-	err     error // what a guest has found, for Run
+	err     error         // what a guest has found, for Run
 }
 
 // guest is what a goroutine waits for that reads for itself.
@@ -86,20 +84,15 @@ func (r *reading) enter(ctx context.Context, ready chan struct{}) bool {
 	return true
 }
 
-// leave ends the turn of the guest, who has read so many bytes. What comes next is Run's if that was much, or if others came
-// meanwhile; else the next guest's.
-func (r *reading) leave(size int, err error) {
+// leave ends the turn of the guest. What comes next is Run's if others came meanwhile; else the next guest's.
+func (r *reading) leave(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.isTaken, r.guest = false, guest{}
 	r.moves++
 	r.leftAt, r.err = monotonic(), err
-	if r.leftAt-r.sizeAt > standTime {
-		r.size, r.sizeAt = 0, r.leftAt
-	}
-	r.size += size
 	switch {
-	case r.size >= bulkRead || !r.isAlone || err != nil:
+	case !r.isAlone || err != nil:
 		r.giveBack()
 	case r.resting:
 		r.call()
@@ -123,18 +116,18 @@ func (r *reading) call() {
 // readFor reads until ready tells; false: something else came first.
 func (l *Link) readFor(ctx context.Context, ready <-chan struct{}) (told bool) {
 	r := &l.reading
-	size, n, err := 0, 0, error(nil)
-	defer func() { r.leave(size, err) }()
-	for ; ; size += n {
+	var err error
+	defer func() { r.leave(err) }()
+	for {
 		select {
 		case <-ready:
 			return true
 		default:
 		}
-		if size >= bulkRead || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return false
 		}
-		if n, err = l.fill(); err != nil {
+		if err = l.fill(); err != nil {
 			return false
 		}
 		if _, err = l.handle(); err != nil {
@@ -143,9 +136,9 @@ func (l *Link) readFor(ctx context.Context, ready <-chan struct{}) (told bool) {
 	}
 }
 
-// mayStandBy tells whether who was woken by what Run has read, size bytes, may read on for itself.
-func (r *reading) mayStandBy(size, woken int) bool {
-	if size >= bulkRead || woken != 1 {
+// mayStandBy tells whether so many as were woken by what Run has read may read on for themselves.
+func (r *reading) mayStandBy(woken int) bool {
+	if woken != 1 {
 		return false
 	}
 	if r.pass > 0 {
@@ -165,7 +158,6 @@ func (l *Link) standBy() error {
 	defer r.mu.Unlock()
 	r.offered.Store(true)
 	r.leftAt = monotonic()
-	r.size, r.sizeAt = 0, r.leftAt
 	began := r.moves
 	for seen := began; ; seen = r.moves {
 		r.mu.Unlock()
@@ -182,7 +174,7 @@ func (l *Link) standBy() error {
 		still = still && r.moves == seen
 		switch {
 		case !r.isTaken && (still || quit == nil || !r.offered.Load()):
-			r.learn(r.moves-began >= 2*goodStay && r.size < bulkRead)
+			r.learn(r.moves-began >= 2*goodStay)
 			r.offered.Store(false)
 			return r.err
 		case r.isTaken && still:
