@@ -80,3 +80,37 @@ func TestReceiveAgainAndAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestWhyARequestFailed: the reply counts before all else, then that the request itself was given up, then that its receiver
+// has gone.
+func TestWhyARequestFailed(t *testing.T) {
+	for _, c := range []struct {
+		replied, expired, gone bool
+		want                   error
+	}{
+		{true, false, false, nil},
+		{true, true, false, nil},
+		{false, true, false, ErrExpired},
+		{false, false, true, ErrOutcomeUnknown},
+		{false, true, true, ErrExpired},
+	} {
+		n := newTestNode(t)
+		a := &asked{to: "b", done: make(chan struct{}, 2)}
+		lost := &receipt{lossOnly: true, done: a.done}
+		n.asks.waiting[7] = a
+		if c.expired {
+			lost.finish(ErrExpired)
+		} else {
+			lost.finish(nil)
+		}
+		if c.replied {
+			n.asks.replied(reply{from: "b", id: [8]byte{7: 7}, body: []byte{0x40}})
+		}
+		if c.gone {
+			n.asks.gone("b", 1)
+		}
+		if m, err := (&Answer{n.asks, a, 7, lost}).Wait(t.Context()); !errors.Is(err, c.want) || c.want == nil && m.From != "b" {
+			t.Errorf("%+v: %v, %v", c, m, err)
+		}
+	}
+}

@@ -19,7 +19,7 @@ type inbound struct {
 	clock     func() time.Duration
 	timeOfDay func() time.Time
 	wake      func(at time.Duration)
-	wait      func(ctx context.Context, ready chan struct{}) error // Node.await
+	wait      func(ctx context.Context, ready <-chan struct{}) error // Node.await
 	events    *events
 
 	// owned by who reads the port
@@ -46,7 +46,7 @@ type inbound struct {
 	closed  error
 }
 
-func newInbound(set *settings, clock func() time.Duration, wake func(time.Duration), wait func(context.Context, chan struct{}) error, ev *events) *inbound {
+func newInbound(set *settings, clock func() time.Duration, wake func(time.Duration), wait func(context.Context, <-chan struct{}) error, ev *events) *inbound {
 	return &inbound{
 		clock: clock, timeOfDay: set.Now, wake: wake, wait: wait, events: ev,
 		in: newIntake(set.Name, set.InboxBytes, set.MaxMessage, set.unpacker.Unpack),
@@ -168,11 +168,11 @@ func (b *inbound) get(n int) []Message {
 
 // receive takes the oldest message into m, and waits for one.
 func (b *inbound) receive(ctx context.Context, m *Message) error {
-	return b.await(ctx, func() (chan struct{}, error) { return b.next(m) })
+	return b.await(ctx, func() (<-chan struct{}, error) { return b.next(m) })
 }
 
 // await calls take, with takeMu held, until it gives no channel to wait for.
-func (b *inbound) await(ctx context.Context, take func() (arrived chan struct{}, err error)) error {
+func (b *inbound) await(ctx context.Context, take func() (arrived <-chan struct{}, err error)) error {
 	for {
 		b.takeMu.Lock()
 		arrived, err := take()
@@ -188,7 +188,7 @@ func (b *inbound) await(ctx context.Context, take func() (arrived chan struct{},
 
 // next hands out the oldest message, or a channel that tells when there is one. Parcels are moved out of the inbox a few
 // at a time, and reported as taken so too, unless somebody may wait to hear it. The caller holds takeMu.
-func (b *inbound) next(m *Message) (arrived chan struct{}, err error) {
+func (b *inbound) next(m *Message) (arrived <-chan struct{}, err error) {
 	if b.handed == len(b.drawn) {
 		if arrived, err = b.draw(); arrived != nil || err != nil {
 			return arrived, err
@@ -231,12 +231,12 @@ const batchMost = 64
 
 // receiveBatch takes the oldest messages into lent, which must be empty, and waits for one.
 func (b *inbound) receiveBatch(ctx context.Context, lent *batch) error {
-	return b.await(ctx, func() (chan struct{}, error) { return b.nextBatch(lent) })
+	return b.await(ctx, func() (<-chan struct{}, error) { return b.nextBatch(lent) })
 }
 
 // nextBatch lends the oldest messages, as many as are at hand, or gives a channel that tells when there are some. The caller
 // holds takeMu.
-func (b *inbound) nextBatch(lent *batch) (arrived chan struct{}, err error) {
+func (b *inbound) nextBatch(lent *batch) (arrived <-chan struct{}, err error) {
 	if b.handed == len(b.drawn) {
 		if arrived, err = b.draw(); arrived != nil || err != nil {
 			return arrived, err
@@ -274,7 +274,7 @@ func (l *batch) giveBack() {
 }
 
 // draw moves parcels out of the inbox, or gives a channel that tells when there are some. The caller holds takeMu.
-func (b *inbound) draw() (arrived chan struct{}, err error) {
+func (b *inbound) draw() (arrived <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.drawn, b.handed, b.reported = b.in.draw(b.drawn[:0]), 0, 0

@@ -47,7 +47,8 @@ type Node struct {
 
 	badFrames atomic.Uint64 // dropped for their checksum
 
-	woken int // so many were woken in await since the last end of a batch; owned by who reads the port
+	woken int  // so many were woken in await since the last end of a batch; owned by who reads the port
+	asked bool // and there were requests for the handler; likewise
 
 	stateMu  sync.Mutex // held while state or groups change and the relay is told
 	rosterMu sync.Mutex // held while the view changes and what follows from that is done

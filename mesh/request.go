@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // Requests: a message with 8 bytes before the item, by which its reply is known. They travel on the ordinary streams,
@@ -142,7 +143,11 @@ func (q *requests) begin(ctx context.Context, to string, value any) (_ *Answer, 
 
 // await waits for the reply; lost tells if the request itself is given up.
 func (q *requests) await(ctx context.Context, a *asked, lost *receipt) (Message, error) {
-	if q.n.await(ctx, a.done) != nil {
+	wait := q.n.await
+	if lost == nil {
+		wait = relay.Wait // nothing comes over the link
+	}
+	if wait(ctx, a.done) != nil {
 		if lost != nil {
 			lost.abandon()
 		}
@@ -150,8 +155,8 @@ func (q *requests) await(ctx context.Context, a *asked, lost *receipt) (Message,
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !a.settled {
-		return Message{}, lost.err
+	if replied := a.settled && a.err == nil; !replied && lost != nil && !lost.abandon() && lost.err != nil {
+		return Message{}, lost.err // also if its receiver has gone since
 	}
 	return a.outcome()
 }

@@ -54,15 +54,17 @@ func (s session) HandleFrame(f codec.Raw) {
 }
 
 // HandleBatchEnd ends a batch of frames.
-func (s session) HandleBatchEnd() (woken int) {
+func (s session) HandleBatchEnd() (woken int, others bool) {
 	s.deliver()
 	woken, s.n.woken = s.n.woken, 0
-	return woken
+	others, s.n.asked = s.n.asked, false
+	return woken, others
 }
 
 // deliver hands on what was gathered of Data frames.
 func (s session) deliver() {
 	requests, replies, woken := s.n.in.end()
+	s.n.asked = s.n.asked || len(requests) > 0
 	s.n.woken += len(replies)
 	if woken {
 		s.n.woken++
@@ -76,16 +78,11 @@ func (s session) deliver() {
 }
 
 // await waits until ready tells, as relay.Port.Await does: it may read meanwhile.
-func (n *Node) await(ctx context.Context, ready chan struct{}) error {
+func (n *Node) await(ctx context.Context, ready <-chan struct{}) error {
 	if ref := n.port.Load(); ref != nil {
 		return ref.Await(ctx, ready)
 	}
-	select {
-	case <-ready:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return relay.Wait(ctx, ready)
 }
 
 // HandleWritable goes on with what the port had no room for.

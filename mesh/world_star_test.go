@@ -69,7 +69,7 @@ func (c *cable) Welcome() codec.Welcome {
 
 func (c *cable) Run(relay.Handler) error { panic("not run") }
 
-func (c *cable) Await(ctx context.Context, ready chan struct{}) error {
+func (c *cable) Await(ctx context.Context, ready <-chan struct{}) error {
 	return new(Node).await(ctx, ready)
 }
 

@@ -155,8 +155,8 @@ func (a *Attachment) own(f codec.Raw) error {
 }
 
 // Await implements [Port]. It only waits.
-func (a *Attachment) Await(ctx context.Context, ready chan struct{}) error {
-	return idleFor(ctx, ready)
+func (a *Attachment) Await(ctx context.Context, ready <-chan struct{}) error {
+	return Wait(ctx, ready)
 }
 
 // Welcome implements [Port]: what the hub would tell a link.

@@ -143,12 +143,12 @@ func (l *Link) end(err error) error {
 func (l *Link) read(h Handler) error {
 	l.handler = h
 	for {
-		woken, err := l.handle()
-		if err == nil && l.reading.mayStandBy(woken) {
-			err = l.standBy()
+		woken, others, err := l.handle()
+		for err == nil && !others && l.reading.mayStandBy(woken) {
+			woken, others, err = l.standBy()
 		}
 		if err == nil {
-			err = l.fill()
+			_, err = l.fill()
 		}
 		if err != nil {
 			return err
@@ -156,9 +156,14 @@ func (l *Link) read(h Handler) error {
 	}
 }
 
-// handle hands over what was read, and returns how many were woken by it.
-func (l *Link) handle() (woken int, err error) {
+// handle hands over what was read, and returns what HandleBatchEnd does.
+func (l *Link) handle() (woken int, others bool, err error) {
 	handled, whole := false, 0
+	defer func() {
+		if handled { // also when a handler panics: a guest may live on
+			woken, others = l.handler.HandleBatchEnd()
+		}
+	}()
 	for err == nil && len(l.in.data()) > 0 && !l.ended() {
 		var f codec.Raw
 		if f, _, err = codec.Next(l.in.data()); err != nil {
@@ -172,8 +177,8 @@ func (l *Link) handle() (woken int, err error) {
 		if len(f.To()) == 0 && len(f.From()) == 0 && linkOnly(f) {
 			err = l.own(f)
 		} else {
-			l.handler.HandleFrame(f)
 			handled = true
+			l.handler.HandleFrame(f)
 		}
 		whole += len(f)
 		l.in.consume(len(f))
@@ -181,33 +186,30 @@ func (l *Link) handle() (woken int, err error) {
 	if err == nil {
 		err = l.frames.check(time.Duration(l.lastRead.Load()), whole, len(l.in.data()))
 	}
-	if handled {
-		woken = l.handler.HandleBatchEnd()
-	}
-	return woken, err
+	return 0, false, err
 }
 
-// fill reads once, and perhaps nothing: whoever reads may be interrupted, to look whether it still should. What comes after a
-// silence longer than the dead time is not to be believed: the relay has given this node up, and it may have a new link.
-func (l *Link) fill() error {
+// fill reads once; 0 bytes: it was interrupted, for whoever reads to look whether it still should. What comes after a silence
+// longer than the dead time is not to be believed: the relay has given this node up, and it may have a new link.
+func (l *Link) fill() (n int, err error) {
 	last := time.Duration(l.lastRead.Load())
 	l.in.rest(last)
 	if s, ok := l.conn.(*secureConn); ok {
 		s.rest(last)
 	}
-	n, err := l.in.fill(l.conn)
+	n, err = l.in.fill(l.conn)
 	if n == 0 {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = rawConn(l.conn).SetReadDeadline(time.Time{})
 		}
-		return err
+		return 0, err
 	}
 	now := l.now()
 	if now-last > l.dead() {
-		return ErrStalled
+		return 0, ErrStalled
 	}
 	l.lastRead.Store(int64(now))
-	return nil
+	return n, nil
 }
 
 func (l *Link) ended() bool {

@@ -106,8 +106,8 @@ func TestIntegrity(t *testing.T) {
 // writableOnly passes only HandleWritable on.
 type writableOnly struct{ *sink }
 
-func (w *writableOnly) HandleFrame(codec.Raw) {}
-func (w *writableOnly) HandleBatchEnd() int   { return 0 }
+func (w *writableOnly) HandleFrame(codec.Raw)       {}
+func (w *writableOnly) HandleBatchEnd() (int, bool) { return 0, false }
 
 // TestWritable: after each refused Write comes a HandleWritable, also if the refusal was before Run.
 func TestWritable(t *testing.T) {

@@ -20,8 +20,10 @@ type Handler interface {
 	HandleFrame(f codec.Raw)
 	// HandleBatchEnd says that everything one read brought has been handled:
 	// the moment to write acknowledgements. It follows after every HandleFrame,
-	// also when the port ends in the middle of a batch. woken is how many in Port.Await it brought what they wait for.
-	HandleBatchEnd() (woken int)
+	// also when the port ends in the middle of a batch. woken is how many in
+	// Port.Await it brought what they wait for; others, whether it brought
+	// work for others, who wait nowhere.
+	HandleBatchEnd() (woken int, others bool)
 	// HandleWritable says that there is room again after Write returned false or Busy true.
 	// It must not block.
 	HandleWritable()
@@ -32,11 +34,11 @@ type Handler interface {
 type Port interface {
 	// Run reads until the port ends, and says why. It is called once.
 	Run(h Handler) error
-	// Await waits until ready tells, and may read meanwhile: the Handler is then called by the caller's goroutine, which spares
-	// what comes a change of threads. ready is closed, or gets values and has room for all of them; Await takes one. What
-	// others than the Handler make it tell may be noticed two milliseconds later, and so may the end of ctx. The error is
-	// ctx's; Await goes on when the port ends. Not to be called by a Handler.
-	Await(ctx context.Context, ready chan struct{}) error
+	// Await waits until ready tells, by a value or by being closed, and may read meanwhile: the Handler is then called by the
+	// caller's goroutine, which spares what comes a change of threads. What others than the Handler make ready tell may be
+	// noticed three milliseconds later, and so may the end of ctx. The error is ctx's; Await goes on when the port ends. Not
+	// to be called by a Handler.
+	Await(ctx context.Context, ready <-chan struct{}) error
 	// Write queues whole frames and never blocks. The bytes are copied and
 	// stay the caller's. Control frames (acknowledgements and the like) may
 	// use a reserve of 64 KiB beyond the outbox. False: the outbox is full and

@@ -38,12 +38,12 @@ func (s *sink) HandleFrame(f codec.Raw) {
 	s.frames <- frame
 }
 
-func (s *sink) HandleBatchEnd() int {
+func (s *sink) HandleBatchEnd() (int, bool) {
 	select {
 	case s.batches <- struct{}{}:
 	default:
 	}
-	return 0
+	return 0, false
 }
 
 func (s *sink) HandleWritable() { s.writable <- struct{}{} }

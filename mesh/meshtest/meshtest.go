@@ -27,6 +27,8 @@
 //		...
 //	})
 //
+// What was sent has arrived a few milliseconds of that time later, not at once: synctest.Wait alone is not enough.
+//
 // Gossip has the timing of loopback over real sockets, where a latency above 50 ms makes nodes doubt each other, and that
 // of a LAN in memory.
 package meshtest
