@@ -20,6 +20,8 @@ const (
 	lingerMax    = 500 * time.Millisecond // how long it lingers
 	lingerStep   = 10 * time.Millisecond  // linger looks so often whether others still wait for answers …
 	lingerFor    = 5                      // … and so often in a row finds that nobody does
+	drainMax     = 50 * time.Millisecond  // how long Close waits until what was written has left …
+	drainStep    = time.Millisecond       // … looking so often
 )
 
 // Node is one participant of a mesh. It is safe for concurrent use.
@@ -155,11 +157,12 @@ func (n *Node) Err() error {
 }
 
 // Close leaves the mesh at once. What was not acknowledged is given up, and reported by events; what arrived can still be
-// taken, and is acknowledged as far as the link takes that at once: Shutdown makes sure. It waits until everything the node started
+// taken, and is acknowledged as far as the link takes that within 50 ms: Shutdown makes sure. It waits until everything the node started
 // has ended. Closing again does nothing.
 // A handler of requests must call neither Close nor Shutdown: they wait for it.
 func (n *Node) Close() error {
 	n.in.acknowledge() // lest somebody waits for an answer that nobody gives any more
+	n.drain()
 	n.finish(ErrClosed, 0)
 	<-n.done
 	return nil
@@ -235,6 +238,17 @@ func wrapClosed(what string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// drain waits until what was written has left this program, but not for long.
+func (n *Node) drain() {
+	for range drainMax / drainStep {
+		ref := n.port.Load()
+		if (ref == nil || !ref.Busy()) && (n.hub == nil || !n.hub.Busy()) {
+			return
+		}
+		time.Sleep(drainStep)
+	}
 }
 
 // finish ends the node with that reason, once, in a goroutine of its own when called by one that it waits for.

@@ -427,6 +427,18 @@ func (h *Hub) Stats() Stats {
 	return s
 }
 
+// Busy tells whether something for a link is still waiting or being written.
+func (h *Hub) Busy() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p := range h.peers {
+		if !p.out.isIdle() {
+			return true
+		}
+	}
+	return false
+}
+
 // Close ends everything at once, and waits for every goroutine of the hub and
 // for every Serve. Attachment.Run returns ErrClosed soon after. Not to
 // be called by Admit or Foreign; a Handler may.

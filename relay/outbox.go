@@ -172,6 +172,12 @@ func (o *outbox) isBusy() bool {
 	return true
 }
 
+func (o *outbox) isIdle() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == idle
+}
+
 // take appends b and tells whether it marked the outbox; mu is held.
 func (o *outbox) take(b []byte) bool {
 	o.grow(len(b))
