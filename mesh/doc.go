@@ -28,8 +28,8 @@
 //     hear.go, outbound.go)
 //  3. and gives it to the link, whose writer sends everything pending in one write (pump.go, package relay)
 //  4. to 6. the relay's reader, router and outbox pass it on, untouched (package relay)
-//  7. the receiving link's reader hands each frame to the stream's receiver, which checks, orders, drops repeats, unpacks
-//     and acknowledges (session.go, inbound.go, intake.go, receiver.go, grant.go)
+//  7. whoever reads the receiving link, its reader or who waits for what comes, hands each frame to the stream's receiver,
+//     which checks, orders, drops repeats, unpacks and acknowledges (session.go, inbound.go, intake.go, receiver.go, grant.go)
 //  8. the inbox; Node.Get, Receive, Messages or Batches takes it (inbox.go, parcel.go, receive.go)
 //
 // What is pure (sender, receiver, intake, inbox, election, standing) has no goroutine, no clock and no lock; outbound,

@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -92,4 +93,66 @@ func testLeaves(t *testing.T, ctx context.Context, from, to *mesh.Node, leave fu
 	if err := from.Flush(patience); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// slowNetwork is the machine's, on which each write takes its time.
+type slowNetwork struct{}
+
+type slowConn struct{ net.Conn }
+
+func (c slowConn) Write(b []byte) (int, error) {
+	time.Sleep(5 * time.Millisecond)
+	return c.Conn.Write(b)
+}
+
+type slowListener struct{ net.Listener }
+
+func (l slowListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return slowConn{c}, nil
+}
+
+func (slowNetwork) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return slowListener{l}, nil
+}
+
+func (slowNetwork) ListenPacket(ctx context.Context, network, addr string) (net.PacketConn, error) {
+	return new(net.ListenConfig).ListenPacket(ctx, network, addr)
+}
+
+func (slowNetwork) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return slowConn{c}, nil
+}
+
+// TestCloseOnSlowLink: who receives and closes at once acknowledges, also when the link takes some milliseconds for that.
+func TestCloseOnSlowLink(t *testing.T) {
+	ctx := within(t, 20*time.Second)
+	s, err := mesh.Listen(ctx, "127.0.0.1:0", mesh.Config{Name: "s", Network: slowNetwork{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	dial := func(name string, network mesh.Network) *mesh.Node {
+		n, err := mesh.Dial(ctx, s.Addr().String(), mesh.Config{Name: name, Network: network})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { n.Close() })
+		return n
+	}
+	a, b := dial("a", nil), dial("b", slowNetwork{})
+	leave := func(n *mesh.Node, _ context.Context) error { return n.Close() }
+	testLeaves(t, ctx, a, b, leave)
+	testLeaves(t, ctx, a, s, leave) // the relay itself
 }

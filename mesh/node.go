@@ -49,8 +49,9 @@ type Node struct {
 
 	badFrames atomic.Uint64 // dropped for their checksum
 
-	woken int  // so many were woken in await since the last end of a batch; owned by who reads the port
-	asked bool // and there were requests for the handler; likewise
+	// owned by who reads the port; since the last end of a batch
+	woken     int  // so many were woken in await …
+	requested bool // … and there were requests for the handler
 
 	stateMu  sync.Mutex // held while state or groups change and the relay is told
 	rosterMu sync.Mutex // held while the view changes and what follows from that is done
@@ -295,6 +296,14 @@ func (n *Node) task(f func()) {
 		defer n.tasks.Done()
 		f()
 	}()
+}
+
+// await waits until ready tells, as relay.Port.Await does: it may read meanwhile.
+func (n *Node) await(ctx context.Context, ready <-chan struct{}) error {
+	if ref := n.port.Load(); ref != nil {
+		return ref.Await(ctx, ready)
+	}
+	return relay.Wait(ctx, ready)
 }
 
 // Ready waits until the node is linked; on a server with Connections, until that many others are. The error is ctx's, or

@@ -1,8 +1,6 @@
 package mesh
 
 import (
-	"context"
-
 	"ultrasockets/codec"
 	"ultrasockets/relay"
 )
@@ -57,14 +55,14 @@ func (s session) HandleFrame(f codec.Raw) {
 func (s session) HandleBatchEnd() (woken int, others bool) {
 	s.deliver()
 	woken, s.n.woken = s.n.woken, 0
-	others, s.n.asked = s.n.asked, false
+	others, s.n.requested = s.n.requested, false
 	return woken, others
 }
 
 // deliver hands on what was gathered of Data frames.
 func (s session) deliver() {
 	requests, replies, woken := s.n.in.end()
-	s.n.asked = s.n.asked || len(requests) > 0
+	s.n.requested = s.n.requested || len(requests) > 0
 	s.n.woken += len(replies)
 	if woken {
 		s.n.woken++
@@ -75,14 +73,6 @@ func (s session) deliver() {
 	for _, r := range replies {
 		s.n.asks.replied(r)
 	}
-}
-
-// await waits until ready tells, as relay.Port.Await does: it may read meanwhile.
-func (n *Node) await(ctx context.Context, ready <-chan struct{}) error {
-	if ref := n.port.Load(); ref != nil {
-		return ref.Await(ctx, ready)
-	}
-	return relay.Wait(ctx, ready)
 }
 
 // HandleWritable goes on with what the port had no room for.

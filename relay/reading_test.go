@@ -22,6 +22,7 @@ type waker struct {
 	woken  int
 	others bool
 
+	slept    atomic.Int64 // how long the machine slept
 	panicsAt uint32       // frame of that number; 0: none
 	ends     atomic.Int32 // of batches
 
@@ -113,7 +114,7 @@ func numbered(seq uint32, size int) []byte {
 func linkToRead(t *testing.T) (w *waker, theirs net.Conn, ended chan error) {
 	ours, theirs := net.Pipe()
 	w = &waker{t0: time.Now(), waits: make(map[uint32]chan struct{})}
-	cfg := &DialConfig{Hello: hello("a"), Clock: func() time.Duration { return time.Since(w.t0) }}
+	cfg := &DialConfig{Hello: hello("a"), Clock: func() time.Duration { return time.Since(w.t0) + time.Duration(w.slept.Load()) }}
 	w.link = newLink(ours, inbuf{}, codec.Welcome{Heartbeat: time.Hour, Relay: "r", Mesh: "m"}, cfg)
 	go func() {
 		var b [1024]byte
@@ -435,15 +436,20 @@ func TestHandlerPanics(t *testing.T) {
 // TestEndUnderGuest: a guest finds the end of the link; Run tells why, and the guest waits on.
 func TestEndUnderGuest(t *testing.T) {
 	for name, c := range map[string]struct {
-		end  func(l *Link, theirs net.Conn)
+		end  func(w *waker, theirs net.Conn)
 		want error
 	}{
-		"closed":     {func(l *Link, _ net.Conn) { l.Close() }, ErrClosed},
-		"broken off": {func(_ *Link, theirs net.Conn) { theirs.Close() }, nil},
-		"rubbish": {func(_ *Link, theirs net.Conn) {
+		"closed":     {func(w *waker, _ net.Conn) { w.link.Close() }, ErrClosed},
+		"broken off": {func(_ *waker, theirs net.Conn) { theirs.Close() }, nil},
+		"rubbish": {func(_ *waker, theirs net.Conn) {
 			_ = theirs.SetWriteDeadline(time.Time{})
 			_, _ = theirs.Write(make([]byte, 64))
 		}, ErrProtocol},
+		"asleep": {func(w *waker, theirs net.Conn) {
+			w.slept.Store(int64(10 * time.Hour))
+			_ = theirs.SetWriteDeadline(time.Time{})
+			_, _ = theirs.Write(numbered(2, 10))
+		}, ErrStalled},
 	} {
 		for _, after := range []time.Duration{0, time.Minute} {
 			t.Run(fmt.Sprint(name, " after ", after), func(t *testing.T) {
@@ -457,7 +463,7 @@ func TestEndUnderGuest(t *testing.T) {
 					time.Sleep(after)
 					synctest.Wait()
 					before := time.Now()
-					c.end(w.link, theirs)
+					c.end(w, theirs)
 					err := <-ended
 					if time.Since(before) > standTime || err == nil || c.want != nil && !errors.Is(err, c.want) {
 						t.Errorf("%v after %v", err, time.Since(before))
