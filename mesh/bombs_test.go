@@ -30,8 +30,8 @@ func (h *told) HandleFrame(f codec.Raw) {
 		}
 	}
 }
-func (h *told) HandleBatchEnd() (int, bool) { return 0, false }
-func (h *told) HandleWritable()             {}
+func (h *told) HandleBatchEnd() (int, int) { return 0, 0 }
+func (h *told) HandleWritable()            {}
 
 // TestBombsFromAMember: a member sends 10,000 frames of 7 bytes that ask for 1 GiB each when they are unpacked. Nobody makes
 // room for them, the member is told, and others deliver to the same receiver as before.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -112,5 +114,112 @@ func TestWhyARequestFailed(t *testing.T) {
 		if m, err := (&Answer{n.asks, a, 7, lost}).Wait(t.Context()); !errors.Is(err, c.want) || c.want == nil && m.From != "b" {
 			t.Errorf("%+v: %v, %v", c, m, err)
 		}
+	}
+}
+
+// TestHandlersTogether: whether or not a handler's goroutine reads for the next request, handlers run side by side: each of
+// several waits for the others.
+func TestHandlersTogether(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	server, err := Listen(ctx, "127.0.0.1:0", Config{Name: "server"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	var asker, served *Node
+	for name, n := range map[string]**Node{"asker": &asker, "served": &served} {
+		if *n, err = Dial(ctx, server.Addr().String(), Config{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		defer (*n).Close()
+	}
+	if err := asker.WaitFor(ctx, "served"); err != nil {
+		t.Fatal(err)
+	}
+	const together = 8
+	var meeting atomic.Pointer[sync.WaitGroup]
+	served.Handle(func(ctx context.Context, m Message) (any, error) {
+		if m.Text() == "meet" {
+			met := meeting.Load()
+			met.Done()
+			met.Wait()
+		}
+		return nil, nil
+	})
+	visits := 0
+	const rounds = 40
+	for round := range rounds {
+		for range 50 { // so that one reads for itself
+			if _, err := asker.Request(ctx, "served", "quick"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		served.asks.mu.Lock()
+		if served.asks.visits {
+			visits++
+		}
+		served.asks.mu.Unlock()
+		met := new(sync.WaitGroup)
+		met.Add(together)
+		meeting.Store(met)
+		failed := make(chan error, together)
+		for i := range together {
+			from := asker
+			if i%4 == 3 {
+				from = served // to itself
+			}
+			go func() {
+				_, err := from.Request(ctx, "served", "meet")
+				failed <- err
+			}()
+		}
+		for range together {
+			if err := <-failed; err != nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+	}
+	t.Logf("in %d of %d rounds one read", visits, rounds)
+}
+
+// TestWhoHandles: a request that has been read goes to the handler's goroutine that reads, if there is one and it has none;
+// one of this node itself never: nobody would notice soon.
+func TestWhoHandles(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		visits      bool
+		from        []string
+		wantStarted int
+	}{
+		{"nobody reads", false, []string{"b", "c"}, 2},
+		{"one reads", true, []string{"b"}, 0},
+		{"two for one who reads", true, []string{"b", "c"}, 1},
+		{"its own", true, []string{"a"}, 1},
+		{"both", true, []string{"a", "b"}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newTestNode(t)
+			release, started := make(chan struct{}), make(chan struct{}, len(c.from))
+			n.Handle(func(context.Context, Message) (any, error) {
+				started <- struct{}{}
+				<-release
+				return nil, nil
+			})
+			n.asks.visits = c.visits
+			for _, from := range c.from {
+				n.asks.serve(request{Message: Message{From: from, To: "a"}})
+			}
+			for range c.wantStarted {
+				<-started
+			}
+			queued, told := len(n.asks.queue), len(n.asks.more)
+			if queued != len(c.from)-c.wantStarted || told != queued || n.asks.running != c.wantStarted {
+				t.Errorf("%d are queued, told %d, %d run", queued, told, n.asks.running)
+			}
+			close(release)
+			n.asks.close(ErrClosed)
+			n.tasks.Wait()
+		})
 	}
 }

@@ -73,8 +73,9 @@ func TestAcknowledgedBeforeBye(t *testing.T) {
 	}
 }
 
-// testLeaves lets to take all that from sends, and leave.
+// testLeaves lets to take all that from sends, also as replies, and leave.
 func testLeaves(t *testing.T, ctx context.Context, from, to *mesh.Node, leave func(*mesh.Node, context.Context) error) {
+	from.Handle(func(context.Context, mesh.Message) (any, error) { return 1, nil })
 	for k := range 20 {
 		if err := from.Send(ctx, to.Name(), k); err != nil {
 			t.Fatal(err)
@@ -82,6 +83,11 @@ func testLeaves(t *testing.T, ctx context.Context, from, to *mesh.Node, leave fu
 	}
 	for range 20 {
 		if _, err := to.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		if _, err := to.Request(ctx, from.Name(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -50,8 +50,8 @@ type Node struct {
 	badFrames atomic.Uint64 // dropped for their checksum
 
 	// owned by who reads the port; since the last end of a batch
-	woken     int  // so many were woken in await …
-	requested bool // … and there were requests for the handler
+	woken     int // so many were woken in await …
+	requested int // … and so many got requests for the handler
 
 	stateMu  sync.Mutex // held while state or groups change and the relay is told
 	rosterMu sync.Mutex // held while the view changes and what follows from that is done
@@ -304,6 +304,13 @@ func (n *Node) await(ctx context.Context, ready <-chan struct{}) error {
 		return ref.Await(ctx, ready)
 	}
 	return relay.Wait(ctx, ready)
+}
+
+// visit is await only if it can read meanwhile.
+func (n *Node) visit(ctx context.Context, ready <-chan struct{}) {
+	if ref := n.port.Load(); ref != nil {
+		ref.Visit(ctx, ready)
+	}
 }
 
 // Ready waits until the node is linked; on a server with Connections, until that many others are. The error is ctx's, or

@@ -39,6 +39,8 @@ type requests struct {
 	handler Handler
 	kinds   map[string]Handler // see HandleKind
 	running int
+	visits  bool          // one of those that handle requests reads the link, for the next one …
+	more    chan struct{} // cap 1: … and hears from this that it is there
 	queue   []request
 	serial  uint64 // begins anywhere, lest a reply to a former life is taken for one to this
 	waiting map[uint64]*asked
@@ -59,7 +61,7 @@ type asked struct {
 
 func newRequests(n *Node) *requests {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &requests{n: n, ctx: ctx, cancel: cancel, waiting: make(map[uint64]*asked), serial: rand.Uint64()}
+	return &requests{n: n, ctx: ctx, cancel: cancel, waiting: make(map[uint64]*asked), more: make(chan struct{}, 1), serial: rand.Uint64()}
 }
 
 // Handle registers the handler of requests to this node, in place of an earlier one; nil: none, requests then fail with
@@ -182,19 +184,29 @@ func (q *requests) serve(r request) {
 	if q.closed != nil {
 		return
 	}
-	if q.running >= maxHandlers {
-		q.queue = append(q.queue, r) // bounded by InboxBytes: it counts until it is handled
+	forVisitor := q.visits && len(q.queue) == 0 && r.From != q.n.set.Name // one of this node itself would not be noticed soon
+	if !forVisitor && q.running < maxHandlers {
+		q.running++
+		q.n.task(func() { q.work(r) })
 		return
 	}
-	q.running++
-	q.n.task(func() { q.work(r) })
+	q.queue = append(q.queue, r) // bounded by InboxBytes: it counts until it is handled
+	if forVisitor {
+		select {
+		case q.more <- struct{}{}:
+		default:
+		}
+	}
 }
 
-// work handles requests until none waits.
+// work handles requests until none waits, nor comes while it may read the link.
 func (q *requests) work(r request) {
 	for {
 		q.handle(r)
 		q.mu.Lock()
+		if len(q.queue) == 0 && !q.visits {
+			q.visit()
+		}
 		if len(q.queue) == 0 || q.closed != nil {
 			q.running--
 			q.mu.Unlock()
@@ -203,6 +215,19 @@ func (q *requests) work(r request) {
 		r = q.queue[0]
 		q.queue = q.queue[1:]
 		q.mu.Unlock()
+	}
+}
+
+// visit reads the link for the next request, if it may. The caller holds mu, which is released meanwhile.
+func (q *requests) visit() {
+	q.visits = true
+	q.mu.Unlock()
+	q.n.visit(q.ctx, q.more)
+	q.mu.Lock()
+	q.visits = false
+	select {
+	case <-q.more:
+	default:
 	}
 }
 
@@ -236,7 +261,7 @@ func (q *requests) handle(r request) {
 	}
 	// A requester that takes nothing must not keep handlers from others: its reply is dropped when no more can be queued. And it may
 	// have nothing to wait for once it has the reply: it acknowledges that at once.
-	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply, ackNow: true}); err != nil {
+	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply}); err != nil {
 		n.set.log.Warn("reply dropped", "peer", r.From, "err", err)
 	}
 }

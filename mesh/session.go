@@ -52,17 +52,17 @@ func (s session) HandleFrame(f codec.Raw) {
 }
 
 // HandleBatchEnd ends a batch of frames.
-func (s session) HandleBatchEnd() (woken int, others bool) {
+func (s session) HandleBatchEnd() (woken, others int) {
 	s.deliver()
 	woken, s.n.woken = s.n.woken, 0
-	others, s.n.requested = s.n.requested, false
+	others, s.n.requested = s.n.requested, 0
 	return woken, others
 }
 
 // deliver hands on what was gathered of Data frames.
 func (s session) deliver() {
 	requests, replies, woken := s.n.in.end()
-	s.n.requested = s.n.requested || len(requests) > 0
+	s.n.requested += len(requests)
 	s.n.woken += len(replies)
 	if woken {
 		s.n.woken++

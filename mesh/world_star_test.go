@@ -69,6 +69,8 @@ func (c *cable) Welcome() codec.Welcome {
 
 func (c *cable) Run(relay.Handler) error { panic("not run") }
 
+func (c *cable) Visit(context.Context, <-chan struct{}) bool { return false }
+
 func (c *cable) Await(ctx context.Context, ready <-chan struct{}) error {
 	return new(Node).await(ctx, ready)
 }

@@ -159,6 +159,9 @@ func (a *Attachment) Await(ctx context.Context, ready <-chan struct{}) error {
 	return Wait(ctx, ready)
 }
 
+// Visit implements [Port]. What comes here reads nobody.
+func (a *Attachment) Visit(context.Context, <-chan struct{}) bool { return false }
+
 // Welcome implements [Port]: what the hub would tell a link.
 func (a *Attachment) Welcome() codec.Welcome { return a.welcome }
 

@@ -21,14 +21,14 @@
 //     write it itself, without waiting: neither a copy nor a wake-up.
 //  6. The outbox's writer sends all that is pending in one write.
 //  7. The receiving link's reader hands each frame to the [Handler]: Run, or
-//     who waits in Await for what comes (reading.go).
+//     who waits in Await or Visit for what comes (reading.go).
 //
 // # Goroutines
 //
 // On the hub: one for each Serve, one per connection (its handshake, then its
 // reader), one writer per link while there is something to write, one wheel
 // for all clocks. On a link: Run (the caller's goroutine) reads, or stands by
-// while a caller of Await does; a pulse pings, a writer while there is
+// while a caller of Await or Visit does; a pulse pings, a writer while there is
 // something to write. A reader owns its writer and returns only after it has
 // gone; Hub.Close and Link.Close wait for all.
 //

@@ -18,8 +18,8 @@ func (p printer) HandleFrame(f codec.Raw) {
 		close(p.got)
 	}
 }
-func (printer) HandleBatchEnd() (int, bool) { return 0, false }
-func (printer) HandleWritable()             {}
+func (printer) HandleBatchEnd() (int, int) { return 0, 0 }
+func (printer) HandleWritable()            {}
 
 // A hub reigns, a node dials it, and sends a frame to the relay's own node.
 func Example() {

@@ -144,7 +144,7 @@ func (l *Link) read(h Handler) error {
 	l.handler = h
 	for {
 		woken, others, err := l.handle()
-		for err == nil && !others && l.reading.mayStandBy(woken) {
+		for err == nil && l.reading.mayStandBy(woken, others) {
 			woken, others, err = l.standBy()
 		}
 		if err == nil {
@@ -157,7 +157,7 @@ func (l *Link) read(h Handler) error {
 }
 
 // handle hands over what was read, and returns what HandleBatchEnd does.
-func (l *Link) handle() (woken int, others bool, err error) {
+func (l *Link) handle() (woken, others int, err error) {
 	handled, whole := false, 0
 	defer func() {
 		if handled { // also when a handler panics: a guest may live on
@@ -186,7 +186,7 @@ func (l *Link) handle() (woken int, others bool, err error) {
 	if err == nil {
 		err = l.frames.check(time.Duration(l.lastRead.Load()), whole, len(l.in.data()))
 	}
-	return 0, false, err
+	return 0, 0, err
 }
 
 // fill reads once; 0 bytes: it was interrupted, for whoever reads to look whether it still should. What comes after a silence

@@ -106,8 +106,8 @@ func TestIntegrity(t *testing.T) {
 // writableOnly passes only HandleWritable on.
 type writableOnly struct{ *sink }
 
-func (w *writableOnly) HandleFrame(codec.Raw)       {}
-func (w *writableOnly) HandleBatchEnd() (int, bool) { return 0, false }
+func (w *writableOnly) HandleFrame(codec.Raw)      {}
+func (w *writableOnly) HandleBatchEnd() (int, int) { return 0, 0 }
 
 // TestWritable: after each refused Write comes a HandleWritable, also if the refusal was before Run.
 func TestWritable(t *testing.T) {

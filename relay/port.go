@@ -21,9 +21,9 @@ type Handler interface {
 	// HandleBatchEnd says that everything one read brought has been handled:
 	// the moment to write acknowledgements. It follows after every HandleFrame,
 	// also when the port ends in the middle of a batch. woken is how many in
-	// Port.Await it brought what they wait for; others, whether it brought
-	// work for others, who wait nowhere.
-	HandleBatchEnd() (woken int, others bool)
+	// Port.Await it brought what they wait for; others, how many it gave
+	// work who do not wait there.
+	HandleBatchEnd() (woken, others int)
 	// HandleWritable says that there is room again after Write returned false or Busy true.
 	// It must not block.
 	HandleWritable()
@@ -39,6 +39,9 @@ type Port interface {
 	// noticed three milliseconds later, and so may the end of ctx. The error is ctx's; Await goes on when the port ends. Not
 	// to be called by a Handler.
 	Await(ctx context.Context, ready <-chan struct{}) error
+	// Visit is Await for those who have something else to do than to wait: it returns at once if it cannot read, and when it has
+	// to let others read. Told says whether ready has told.
+	Visit(ctx context.Context, ready <-chan struct{}) (told bool)
 	// Write queues whole frames and never blocks. The bytes are copied and
 	// stay the caller's. Control frames (acknowledgements and the like) may
 	// use a reserve of 64 KiB beyond the outbox. False: the outbox is full and

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Who reads a link: one goroutine at a time. It is Run's, unless what it has read woke one goroutine in Await, and no other
-// waits. In a quick exchange that one comes back at once and waits for more; so Run stands by and lets it read for itself, as a
+// Who reads a link: one goroutine at a time. It is Run's, unless what it has read woke one goroutine in Await, or gave one some
+// work, and no other waits. In a quick exchange that one comes back at once and waits for more; so Run stands by and lets it read for itself, as a
 // guest. What comes then reaches who waits for it without a change of threads, which is much of what a round trip costs; and
 // much that comes at once is handled with less effort, too, by who has just read it. (The field knows this as leader and
 // followers.) Run reads again when nothing comes for the guest, when it takes its time between two visits, and when others wait.
@@ -40,12 +40,17 @@ type reading struct {
 
 // Await implements [Port].
 func (l *Link) Await(ctx context.Context, ready <-chan struct{}) error {
-	if l.reading.enter() && l.readFor(ctx, ready) {
+	if l.Visit(ctx, ready) {
 		return nil
 	}
 	l.reading.idle.Add(1)
 	defer l.reading.idle.Add(-1)
 	return Wait(ctx, ready)
+}
+
+// Visit implements [Port].
+func (l *Link) Visit(ctx context.Context, ready <-chan struct{}) (told bool) {
+	return l.reading.enter() && l.readFor(ctx, ready)
 }
 
 // Wait waits until ready tells or ctx ends, whose error it then returns, and does nothing else.
@@ -77,15 +82,15 @@ func (r *reading) enter() bool {
 	return true
 }
 
-// leave ends the turn of the guest, whom something came for or not. What comes next is the next guest's, or Run's if there is
-// a reason.
-func (r *reading) leave(came bool, err error) {
+// leave ends the turn of the guest. What comes next is the next guest's if something has come, and for nobody else; or Run's if
+// there is a reason.
+func (r *reading) leave(alone bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.isIn = false
 	r.moves++
 	r.leftAt, r.err = monotonic(), err
-	if !came || err != nil || r.idle.Load() > 0 || !r.offered.Load() {
+	if !alone || err != nil || r.idle.Load() > 0 || !r.offered.Load() {
 		r.giveBack()
 	}
 }
@@ -101,8 +106,8 @@ func (r *reading) giveBack() {
 
 // readFor reads until ready tells; false: something else came first.
 func (l *Link) readFor(ctx context.Context, ready <-chan struct{}) (told bool) {
-	came, err := false, error(nil)
-	defer func() { l.reading.leave(came, err) }()
+	came, shared, err := false, false, error(nil)
+	defer func() { l.reading.leave(came && !shared, err) }()
 	for {
 		select {
 		case <-ready:
@@ -112,20 +117,20 @@ func (l *Link) readFor(ctx context.Context, ready <-chan struct{}) (told bool) {
 		if ctx.Err() != nil || !l.reading.offered.Load() {
 			return false
 		}
-		var n int
+		n, woken, others := 0, 0, 0
 		if n, err = l.fill(); err == nil {
-			came = came || n > 0
-			_, _, err = l.handle()
+			woken, others, err = l.handle()
 		}
 		if err != nil {
 			return false
 		}
+		came, shared = came || n > 0, shared || woken+others > 1
 	}
 }
 
-// mayStandBy tells whether so many as were woken by what Run has read may read on for themselves.
-func (r *reading) mayStandBy(woken int) bool {
-	if woken != 1 || r.idle.Load() > 1 { // who was woken may be counted still
+// mayStandBy tells whether those whom what Run has read has woken, and others whom it gave work, may read on for themselves.
+func (r *reading) mayStandBy(woken, others int) bool {
+	if woken+others != 1 || int(r.idle.Load()) > woken { // who was woken may be counted still
 		return false
 	}
 	if r.pass > 0 {
@@ -136,23 +141,24 @@ func (r *reading) mayStandBy(woken int) bool {
 }
 
 // standBy lets guests read, until it is Run's turn again, and then reads and handles what comes. The error may be what a guest has found.
-func (l *Link) standBy() (woken int, others bool, err error) {
-	visits, err := l.lookOn()
+func (l *Link) standBy() (woken, others int, err error) {
+	visits, kept, err := l.lookOn()
 	if err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
 	began := monotonic()
 	if _, err := l.fill(); err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
 	atOnce := monotonic()-began < quickTime/2
 	woken, others, err = l.handle()
-	l.reading.learn(visits >= goodStay, atOnce && others)
+	l.reading.learn(visits >= goodStay, kept && atOnce && others > 0)
 	return woken, others, err
 }
 
-// lookOn is standBy until it is Run's turn, and counts the visits of guests.
-func (l *Link) lookOn() (visits int, err error) {
+// lookOn is standBy until it is Run's turn, and counts the visits of guests. kept tells whether what came last may have had to wait
+// for the tick.
+func (l *Link) lookOn() (visits int, kept bool, err error) {
 	r := &l.reading
 	tick := time.NewTicker(standTime)
 	defer tick.Stop()
@@ -174,8 +180,8 @@ func (l *Link) lookOn() (visits int, err error) {
 			r.offered.Store(false)
 			_ = rawConn(l.conn).SetReadDeadline(time.Unix(1, 0)) // see fill
 		case !r.isIn && (!r.offered.Load() || monotonic()-r.leftAt > quickTime):
-			r.offered.Store(false)
-			return r.moves / 2, r.err
+			kept = r.offered.Swap(false)
+			return r.moves / 2, kept, r.err
 		}
 	}
 }

@@ -20,7 +20,7 @@ type waker struct {
 	link   *Link
 	t0     time.Time
 	woken  int
-	others bool
+	others int
 
 	slept    atomic.Int64 // how long the machine slept
 	panicsAt uint32       // frame of that number; 0: none
@@ -50,7 +50,9 @@ func (w *waker) HandleFrame(f codec.Raw) {
 	if w.tell(f.Seq()) {
 		w.woken++
 	}
-	w.others = w.others || f.Seq() >= forOthers
+	if f.Seq() >= forOthers {
+		w.others++
+	}
 }
 
 // isIn tells whether a guest reads.
@@ -63,10 +65,10 @@ func (w *waker) isIn() bool {
 // forOthers is the number from which on frames are work for others.
 const forOthers = 1 << 31
 
-func (w *waker) HandleBatchEnd() (woken int, others bool) {
+func (w *waker) HandleBatchEnd() (woken, others int) {
 	w.ends.Add(1)
 	woken, w.woken = w.woken, 0
-	others, w.others = w.others, false
+	others, w.others = w.others, 0
 	return woken, others
 }
 
@@ -343,13 +345,16 @@ func TestEndedContexts(t *testing.T) {
 // TestOthersWait: Run does not stand by for one of several; and when a guest goes and others wait, it reads at once.
 func TestOthersWait(t *testing.T) {
 	for _, c := range []struct {
-		idle  int32
-		woken int
-		may   bool
-	}{{1, 0, false}, {0, 1, true}, {1, 1, true}, {2, 1, false}, {0, 2, false}} {
+		idle          int32
+		woken, others int
+		may           bool
+	}{
+		{1, 0, 0, false}, {0, 1, 0, true}, {1, 1, 0, true}, {2, 1, 0, false}, {0, 2, 0, false},
+		{0, 0, 1, true}, {1, 0, 1, false}, {0, 1, 1, false}, {0, 0, 2, false},
+	} {
 		r := new(reading)
 		r.idle.Store(c.idle)
-		if r.mayStandBy(c.woken) != c.may {
+		if r.mayStandBy(c.woken, c.others) != c.may {
 			t.Errorf("%+v", c)
 		}
 	}

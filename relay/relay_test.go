@@ -38,12 +38,12 @@ func (s *sink) HandleFrame(f codec.Raw) {
 	s.frames <- frame
 }
 
-func (s *sink) HandleBatchEnd() (int, bool) {
+func (s *sink) HandleBatchEnd() (int, int) {
 	select {
 	case s.batches <- struct{}{}:
 	default:
 	}
-	return 0, false
+	return 0, 0
 }
 
 func (s *sink) HandleWritable() { s.writable <- struct{}{} }

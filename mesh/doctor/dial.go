@@ -248,7 +248,7 @@ func (r *listener) HandleFrame(f codec.Raw) {
 }
 
 // HandleBatchEnd and HandleWritable implement relay.Handler: nothing is written.
-func (r *listener) HandleBatchEnd() (int, bool) { return 0, false }
+func (r *listener) HandleBatchEnd() (int, int) { return 0, 0 }
 
 // HandleWritable implements relay.Handler.
 func (r *listener) HandleWritable() {}
