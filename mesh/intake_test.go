@@ -177,3 +177,36 @@ func TestUnsendAfterGivingUp(t *testing.T) {
 		t.Fatal("the second message is not sent again")
 	}
 }
+
+// TestHurryPastForgotten: a receiver that has forgotten what came of a message, and acknowledged it, takes no hurry for a frame of it.
+func TestHurryPastForgotten(t *testing.T) {
+	s := newSender("b", "a", time.Minute, 0)
+	in := newIntake("b", 1<<20, 1<<20, unpackPlain)
+	s.push(0, &draft{body: make([]byte, 2*codec.MaxPayload), kept: true})
+	next := func(make func(*relay.Writing)) codec.Raw {
+		f, _, err := codec.Next(written(make))
+		if err != nil || f == nil {
+			t.Fatalf("no frame: %v", err)
+		}
+		return f
+	}
+	transmit := func(w *relay.Writing) { s.transmit(0, w, 1, plain) }
+	in.data(0, time.Time{}, next(transmit))
+	ack, _, _ := codec.Next(in.answers(0, nil, true))
+	a, err := codec.ParseAck(ack.Payload())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.onAck(0, ack.Seq(), a)
+	next(transmit) // and is lost
+	in.gone("a")   // who has forgotten the first half
+	r := in.receivers["a"]
+	expects := r.expected
+	in.data(0, time.Time{}, next(s.hurry))
+	if r.expected != expects || r.refusal != 0 {
+		t.Fatalf("it expected frame %d, and then %d; refusal %d", expects, r.expected, r.refusal)
+	}
+	if ack, _, _ := codec.Next(in.answers(0, nil, false)); ack == nil || ack.Kind() != codec.KindAck || ack.Seq() != expects {
+		t.Fatal("it has not answered at once")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ultrasockets/mesh"
@@ -161,4 +162,42 @@ func TestCloseOnSlowLink(t *testing.T) {
 	leave := func(n *mesh.Node, _ context.Context) error { return n.Close() }
 	testLeaves(t, ctx, a, b, leave)
 	testLeaves(t, ctx, a, s, leave) // the relay itself
+}
+
+// TestFlushAsks: Flush does not wait for an acknowledgement that may come later, also if all has been sent already.
+func TestFlushAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		m := meshtest.NewInMemory(t, nil, "a", "b", "c")
+		relay := m.Relay()
+		for _, from := range []string{"a", "b", "c"} {
+			for _, to := range []string{"a", "b", "c"} {
+				if from == to {
+					continue
+				}
+				n := m.Node(from)
+				if err := n.Deliver(ctx, to, 0); err != nil { // the first message of a stream asks by itself
+					t.Fatal(err)
+				}
+				for i := range 5 {
+					if err := n.Send(ctx, to, i); err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait() // it has been sent
+				}
+				before := time.Now()
+				if err := n.Flush(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(before); took >= time.Millisecond {
+					t.Errorf("%s to %s, over %s: %v", from, to, relay, took)
+				}
+				for i := range 6 {
+					if msg, err := m.Node(to).Receive(ctx); err != nil || msg.From != from {
+						t.Fatalf("message %d: from %q, %v", i, msg.From, err)
+					}
+				}
+			}
+		}
+	})
 }

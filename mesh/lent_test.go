@@ -50,7 +50,7 @@ func TestSendJoins(t *testing.T) {
 	other := codec.Entry{Name: "b", Instance: 2, MaxMessage: 100}
 	for what, change := range map[string]func(){
 		"its receiver takes less": func() { n.out.peerHere(other) },
-		"a flush waits":           func() { within, cancel := context.WithCancel(ctx); cancel(); n.out.flush(within) },
+		"a flush waits":           func() { within, cancel := context.WithCancel(ctx); cancel(); n.out.flush(within, n.await) },
 		"time passes":             func() { n.out.one("b", func(*outStream) {}) },
 	} {
 		prepare()
@@ -96,7 +96,7 @@ func TestSendJoins(t *testing.T) {
 	}
 	n.out.close(ErrClosed)
 	var lost *UndeliveredError
-	if err := n.out.flush(ctx); !errors.As(err, &lost) || lost.Count != sent-1 { // who waits for the other one is told
+	if err := n.out.flush(ctx, n.await); !errors.As(err, &lost) || lost.Count != sent-1 { // who waits for the other one is told
 		t.Errorf("%v; want that %d were given up", err, sent-1)
 	}
 }

@@ -181,7 +181,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.out.stopAccepting()
 	n.in.acknowledge() // lest somebody waits for an answer that nobody gives any more
 	before := n.port.Load()
-	err := n.out.flush(ctx)
+	err := n.out.flush(ctx, n.await)
 	if ctx.Err() == nil {
 		patience, cancel := context.WithTimeout(ctx, lingerMax)
 		n.linger(patience, before)

@@ -482,15 +482,13 @@ func (o *outbound) tick(now time.Duration) {
 }
 
 // flush waits until everything queued now is acknowledged or given up, and gives what was given up since the last flush.
-func (o *outbound) flush(ctx context.Context) error {
+func (o *outbound) flush(ctx context.Context, wait func(context.Context, <-chan struct{}) error) error {
 	all := o.all()
 	var waits []chan struct{}
 	for _, s := range all {
 		s.lock()
 		if s.held() > 0 {
-			last := s.queue.at(s.queue.len() - 1)
-			last.ackNow = true
-			last.shut()
+			o.hurry(s)
 			w := flushWait{until: s.pushed, done: make(chan struct{})}
 			s.flushes = append(s.flushes, w)
 			waits = append(waits, w.done)
@@ -499,13 +497,9 @@ func (o *outbound) flush(ctx context.Context) error {
 	}
 	var late error
 	for _, w := range waits {
-		select {
-		case <-w:
-			continue
-		case <-ctx.Done():
-			late = ctx.Err()
+		if late = wait(ctx, w); late != nil {
+			break
 		}
-		break
 	}
 	errs := append(o.failures.take(), late)
 	for _, s := range all {
@@ -516,6 +510,16 @@ func (o *outbound) flush(ctx context.Context) error {
 		s.mu.Unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// hurry has all that a stream holds acknowledged soon. The caller holds s.mu.
+func (o *outbound) hurry(s *outStream) {
+	w := writings.Get().(*relay.Writing)
+	defer putWriting(w)
+	s.hurry(w)
+	if port := o.link(s); port != nil && w.Len() > 0 {
+		port.WriteAll(w, true)
+	}
 }
 
 // stopAccepting refuses what is sent from now on.

@@ -149,7 +149,7 @@ func (n *Node) Flush(ctx context.Context) error {
 	if err := n.Err(); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
-	if err := n.out.flush(ctx); err != nil {
+	if err := n.out.flush(ctx, n.await); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
 	return nil

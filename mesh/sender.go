@@ -303,6 +303,20 @@ func (s *sender) ask(w *relay.Writing) {
 	w.Append(&f)
 }
 
+// hurry has all that is held, which is something, acknowledged soon: the last frame asks for it. If that is sent, a repeat of the
+// frame before the oldest held does, without a payload: it has been acknowledged, or there was none, and the receiver never
+// expects it again.
+func (s *sender) hurry(w *relay.Writing) {
+	last := s.queue.at(s.queue.len() - 1)
+	last.ackNow = true
+	last.shut()
+	if s.next.n == s.tailN() && s.unasked > 0 && s.granted { // else frames before the oldest may have been given up
+		s.unasked = 0
+		f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagAckNow, To: s.to, From: s.from, Stream: s.id, Seq: s.queue.at(0).first - 1}
+		w.Append(&f)
+	}
+}
+
 // fits tells whether the next frame, of this cost, is inside the window. The first frame of a window always is, and a
 // reply that nothing is before: it costs the inbox nothing.
 func (s *sender) fits(cost int) bool {

@@ -240,7 +240,12 @@ func TestStreamDelivers(t *testing.T) {
 					p.hear()
 				}
 			},
-			"hear":  func(t *rapid.T) { p.hear() },
+			"hear": func(t *rapid.T) { p.hear() },
+			"hurry": func(t *rapid.T) {
+				if p.s.held() > 0 {
+					p.put(written(p.s.hurry))
+				}
+			},
 			"take":  func(t *rapid.T) { p.take(rapid.IntRange(1, 50).Draw(t, "n")) },
 			"pass":  func(t *rapid.T) { p.pass(time.Duration(rapid.IntRange(1, 3000).Draw(t, "ms")) * time.Millisecond) },
 			"pause": func(t *rapid.T) { p.in.pause() },

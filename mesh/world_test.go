@@ -474,6 +474,15 @@ func TestWorld(t *testing.T) {
 				w.link(who(), w.relays[star()])
 				w.events["moved"]++
 			}},
+			{2, func() {
+				a := who()
+				a.out.each(func(s *outStream) {
+					if s.held() > 0 {
+						a.out.hurry(s)
+						w.events["hurried"]++
+					}
+				})
+			}},
 			{1, func() { w.unlink(who()) }},
 			{2, func() {
 				if c := aCable(); c != nil && c.ended && len(c.up) == 0 {
