@@ -68,6 +68,20 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
+// BenchmarkRequest is one request after the other, each answered by a handler, through a relay.
+func BenchmarkRequest(b *testing.B) {
+	ctx := context.Background()
+	_, a, c := benchStar(b)
+	c.Handle(func(_ context.Context, m mesh.Message) (any, error) { return m.Bytes()[:16], nil })
+	payload := make([]byte, 128)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := a.Request(ctx, "c", payload); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkSend is one sender at full speed through a relay to one receiver.
 func BenchmarkSend(b *testing.B) {
 	for _, size := range []int{16, 128, 1024, 64 << 10} {

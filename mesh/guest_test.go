@@ -156,7 +156,7 @@ func TestHandlersTogether(t *testing.T) {
 			}
 		}
 		served.asks.mu.Lock()
-		if served.asks.visits {
+		if served.asks.guest.reads {
 			visits++
 		}
 		served.asks.mu.Unlock()
@@ -184,19 +184,23 @@ func TestHandlersTogether(t *testing.T) {
 }
 
 // TestWhoHandles: a request that has been read goes to the handler's goroutine that reads, if there is one and it has none;
-// one of this node itself never: nobody would notice soon.
+// one of this node itself never: nobody would notice soon. Who reads handles nothing, and takes no place from who would.
 func TestWhoHandles(t *testing.T) {
 	for _, c := range []struct {
-		name        string
-		visits      bool
-		from        []string
-		wantStarted int
+		name                    string
+		reads                   bool
+		busy                    int // handlers
+		from                    []string
+		started, handed, queued int
 	}{
-		{"nobody reads", false, []string{"b", "c"}, 2},
-		{"one reads", true, []string{"b"}, 0},
-		{"two for one who reads", true, []string{"b", "c"}, 1},
-		{"its own", true, []string{"a"}, 1},
-		{"both", true, []string{"a", "b"}, 1},
+		{"nobody reads", false, 0, []string{"b", "c"}, 2, 0, 0},
+		{"one reads", true, 0, []string{"b"}, 0, 1, 0},
+		{"two for one who reads", true, 0, []string{"b", "c"}, 1, 1, 0},
+		{"its own", true, 0, []string{"a"}, 1, 0, 0},
+		{"both", true, 0, []string{"a", "b"}, 1, 1, 0},
+		{"one place is free", true, maxHandlers - 1, []string{"a", "b"}, 1, 0, 1},
+		{"one place is free for who reads", true, maxHandlers - 1, []string{"b", "a"}, 0, 1, 1},
+		{"none is", true, maxHandlers, []string{"b"}, 0, 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := newTestNode(t)
@@ -206,20 +210,52 @@ func TestWhoHandles(t *testing.T) {
 				<-release
 				return nil, nil
 			})
-			n.asks.visits = c.visits
+			q := n.asks
+			q.guest.reads, q.running = c.reads, c.busy
 			for _, from := range c.from {
-				n.asks.serve(request{Message: Message{From: from, To: "a"}})
+				q.serve(request{Message: Message{From: from, To: "a"}})
 			}
-			for range c.wantStarted {
+			for range c.started {
 				<-started
 			}
-			queued, told := len(n.asks.queue), len(n.asks.more)
-			if queued != len(c.from)-c.wantStarted || told != queued || n.asks.running != c.wantStarted {
-				t.Errorf("%d are queued, told %d, %d run", queued, told, n.asks.running)
+			if len(q.guest.more) != c.handed || q.guest.has != (c.handed > 0) || len(q.queue) != c.queued || q.running != c.busy+c.started+c.handed {
+				t.Errorf("%d handed over, %d queued, %d handlers", len(q.guest.more), len(q.queue), q.running)
 			}
 			close(release)
-			n.asks.close(ErrClosed)
+			q.close(ErrClosed)
 			n.tasks.Wait()
 		})
+	}
+}
+
+// TestRoomForReplies: a reply that fills all of SendBytes finds room behind a small one that has arrived.
+func TestRoomForReplies(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const room = 64 << 10
+	served, err := Listen(ctx, "127.0.0.1:0", Config{Name: "served", SendBytes: room})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer served.Close()
+	served.Handle(func(_ context.Context, m Message) (any, error) {
+		var size int
+		err := m.Decode(&size)
+		return make([]byte, size), err
+	})
+	asker, err := Dial(ctx, served.Addr().String(), Config{Name: "asker"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asker.Close()
+	for i := range 200 {
+		for _, size := range []int{10, room} {
+			within, stop := context.WithTimeout(ctx, 10*time.Second)
+			reply, err := asker.Request(within, "served", size)
+			stop()
+			if err != nil || len(reply.Bytes()) != size {
+				t.Fatalf("%d: a reply of %d bytes: %d, %v", i, size, len(reply.Bytes()), err)
+			}
+		}
 	}
 }

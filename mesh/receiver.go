@@ -44,6 +44,7 @@ type receiver struct {
 	inLate       bool // is in intake.late
 	ackNow       bool
 	ackDue       bool
+	ackBody      [codec.AckSize]byte // scratch
 	resetDue     bool
 	resetSent    bool // since the last frame taken or repeated: no more
 	resetKnown   bool
@@ -213,8 +214,7 @@ func (r *receiver) appendAnswers(dst []byte, me string) []byte {
 func (r *receiver) appendAck(dst []byte, me string) []byte {
 	r.ackNow, r.ackDue = false, false
 	r.told, r.toldCount = r.window, r.messages
-	var body [codec.AckSize]byte
 	a := codec.Ack{Window: uint32(r.window), Messages: uint32(r.messages), Taken: r.taken}
-	f := codec.Frame{Kind: codec.KindAck, To: r.from, From: me, Stream: r.stream, Seq: r.expected, Payload: a.Append(body[:0])}
+	f := codec.Frame{Kind: codec.KindAck, To: r.from, From: me, Stream: r.stream, Seq: r.expected, Payload: a.Append(r.ackBody[:0])}
 	return f.Append(dst)
 }

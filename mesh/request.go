@@ -22,6 +22,7 @@ const (
 	replyResult   = 0
 	replyError    = 1
 	replyUnserved = 2
+	smallBody     = 64 // memory for a request or a reply, until it needs more
 )
 
 // Handler answers a request; what it returns, any value that Send takes, is the reply. Its error reaches the requester as
@@ -38,13 +39,20 @@ type requests struct {
 	mu      sync.Mutex
 	handler Handler
 	kinds   map[string]Handler // see HandleKind
-	running int
-	visits  bool          // one of those that handle requests reads the link, for the next one …
-	more    chan struct{} // cap 1: … and hears from this that it is there
+	running int                // handlers
+	guest   guest
 	queue   []request
 	serial  uint64 // begins anywhere, lest a reply to a former life is taken for one to this
 	waiting map[uint64]*asked
 	closed  error
+}
+
+// guest is who has handled a request, and now reads the link for the next.
+type guest struct {
+	reads bool
+	has   bool
+	next  request       // if has: it is here …
+	more  chan struct{} // cap 1: … and this tells
 }
 
 // asked is a request of this node without a reply so far.
@@ -61,7 +69,7 @@ type asked struct {
 
 func newRequests(n *Node) *requests {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &requests{n: n, ctx: ctx, cancel: cancel, waiting: make(map[uint64]*asked), more: make(chan struct{}, 1), serial: rand.Uint64()}
+	return &requests{n: n, ctx: ctx, cancel: cancel, waiting: make(map[uint64]*asked), guest: guest{more: make(chan struct{}, 1)}, serial: rand.Uint64()}
 }
 
 // Handle registers the handler of requests to this node, in place of an earlier one; nil: none, requests then fail with
@@ -122,7 +130,7 @@ func (q *requests) begin(ctx context.Context, to string, value any) (_ *Answer, 
 			q.forget(id)
 		}
 	}()
-	data, err := codec.AppendValue(binary.BigEndian.AppendUint64(nil, id), value)
+	data, err := codec.AppendValue(binary.BigEndian.AppendUint64(make([]byte, 0, smallBody), id), value)
 	if err != nil {
 		return nil, err
 	}
@@ -177,76 +185,74 @@ func (a *asked) outcome() (Message, error) {
 	return Message{}, &RemoteError{From: a.to, Text: m.Text()}
 }
 
-// serve takes a request of another node.
+// serve takes a request, for the guest if there is one that has none yet, or for a goroutine of its own.
 func (q *requests) serve(r request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed != nil {
-		return
-	}
-	forVisitor := q.visits && len(q.queue) == 0 && r.From != q.n.set.Name // one of this node itself would not be noticed soon
-	if !forVisitor && q.running < maxHandlers {
+	g := &q.guest
+	switch {
+	case q.closed != nil:
+	case q.running >= maxHandlers:
+		q.queue = append(q.queue, r) // bounded by InboxBytes: it counts until it is handled
+	case g.reads && !g.has && r.From != q.n.set.Name: // one of this node itself it would not notice soon
 		q.running++
-		q.n.task(func() { q.work(r) })
-		return
+		g.next, g.has = r, true
+		g.more <- struct{}{}
+	default:
+		q.running++
+		first := r // else each request would need memory of its own, whoever takes it
+		q.n.task(func() { q.work(first) })
 	}
-	q.queue = append(q.queue, r) // bounded by InboxBytes: it counts until it is handled
-	if forVisitor {
+}
+
+// work handles requests until there is none.
+func (q *requests) work(r request) {
+	for ok := true; ok; r, ok = q.next() {
+		q.handle(r)
+	}
+}
+
+// next gives who has handled a request another: one that waits, or one that comes while it may read the link. False: there is none.
+func (q *requests) next() (r request, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.running--
+	if g := &q.guest; len(q.queue) == 0 && !g.reads && q.closed == nil {
+		g.reads = true
+		q.mu.Unlock()
+		q.n.visit(q.ctx, g.more)
+		q.mu.Lock()
 		select {
-		case q.more <- struct{}{}:
+		case <-g.more:
 		default:
 		}
+		r, ok = g.next, g.has
+		g.reads, g.next, g.has = false, request{}, false
 	}
-}
-
-// work handles requests until none waits, nor comes while it may read the link.
-func (q *requests) work(r request) {
-	for {
-		q.handle(r)
-		q.mu.Lock()
-		if len(q.queue) == 0 && !q.visits {
-			q.visit()
-		}
-		if len(q.queue) == 0 || q.closed != nil {
-			q.running--
-			q.mu.Unlock()
-			return
-		}
-		r = q.queue[0]
+	if !ok && len(q.queue) > 0 && q.running < maxHandlers {
+		q.running++
+		r, ok = q.queue[0], true
+		q.queue[0] = request{}
 		q.queue = q.queue[1:]
-		q.mu.Unlock()
 	}
-}
-
-// visit reads the link for the next request, if it may. The caller holds mu, which is released meanwhile.
-func (q *requests) visit() {
-	q.visits = true
-	q.mu.Unlock()
-	q.n.visit(q.ctx, q.more)
-	q.mu.Lock()
-	q.visits = false
-	select {
-	case <-q.more:
-	default:
-	}
+	return r, ok && q.closed == nil
 }
 
 func (q *requests) handle(r request) {
 	n := q.n
 	n.in.handled(r)
 	h, asked := q.pick(r.Message)
-	status, value := byte(replyUnserved), any(ErrNoHandler.Error())
+	status, value, err := byte(replyResult), any(nil), error(ErrNoHandler)
 	if h != nil {
-		result, err := callHandler(q.ctx, h, asked)
-		status, value = replyResult, result
-		if err != nil {
-			status, value = replyError, err.Error()
-		}
-		if errors.Is(err, ErrNoHandler) {
-			status = replyUnserved
-		}
+		value, err = callHandler(q.ctx, h, asked)
 	}
-	head := append(r.id[:len(r.id):len(r.id)], status)
+	switch {
+	case errors.Is(err, ErrNoHandler):
+		status, value = replyUnserved, err.Error()
+	case err != nil:
+		status, value = replyError, err.Error()
+	}
+	head := append(append(make([]byte, 0, smallBody), r.id[:]...), status)
 	data, err := codec.AppendValue(head, value)
 	if err == nil && len(data) > n.set.MaxMessage {
 		err = ErrTooLarge
@@ -259,9 +265,9 @@ func (q *requests) handle(r request) {
 		q.replied(reply{from: r.From, id: r.id, status: data[8], body: data[9:]})
 		return
 	}
-	// A requester that takes nothing must not keep handlers from others: its reply is dropped when no more can be queued. And it may
-	// have nothing to wait for once it has the reply: it acknowledges that at once.
-	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply}); err != nil {
+	// A requester that takes nothing must not keep handlers from others: its reply is dropped when no more can be queued. So it
+	// acknowledges each at once: those before must leave room; and once it has its reply it may end without a word.
+	if err := n.out.send(expired, r.From, &draft{body: data, kept: true, flags: codec.FlagReply, ackNow: true}); err != nil {
 		n.set.log.Warn("reply dropped", "peer", r.From, "err", err)
 	}
 }
