@@ -326,6 +326,7 @@ func TestPlaceIsKept(t *testing.T) {
 		<-k.done
 		time.Sleep(keepPlace + time.Second)
 		l, k = s.join("b", nil)
+		synctest.Wait() // until Run runs: else Leave does not wait for the relay
 		if err := l.Leave(context.Background()); err != nil {
 			t.Fatal(err)
 		}
