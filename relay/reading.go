@@ -8,11 +8,12 @@ import (
 )
 
 // Who reads a link: one goroutine at a time. It is Run's, unless what it has read woke one goroutine in Await, or gave one some
-// work, and no other waits. In a quick exchange that one comes back at once and waits for more; so Run stands by and lets it read for itself, as a
-// guest. What comes then reaches who waits for it without a change of threads, which is much of what a round trip costs; and
-// much that comes at once is handled with less effort, too, by who has just read it. (The field knows this as leader and
-// followers.) Run reads again when nothing comes for the guest, when it takes its time between two visits, and when others wait.
-// Whoever needs the link meanwhile may have to wait for a tick; so Run learns when this is in vain, or does harm.
+// work, and no other waits. In a quick exchange that one comes back at once for more; so Run stands by and lets it read for
+// itself, as a guest. What comes then reaches who waits for it without a change of threads, which is much of what a round trip
+// costs; and much that comes at once is handled with less effort, too, by who has just read it. (The field knows this as leader
+// and followers.) Run reads again when nothing comes for the guest, when it takes its time between two visits, when it has
+// read what is not for it alone, and when others wait. Whoever needs the link meanwhile may have to wait for a tick; so Run
+// learns when this is in vain, or does harm.
 
 const (
 	standTime = time.Millisecond       // the tick in which Run looks whether it is to read again
