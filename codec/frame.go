@@ -12,14 +12,14 @@ const Version = 1
 
 // Limits of the wire, in bytes. Nothing longer is ever sent, and whoever receives something longer may close the link.
 const (
-	HeaderSize = lengthSize + kindSize + flagsSize + packingSize + toLenSize + fromLenSize + reservedSize +
+	HeaderSize = lengthSize + kindSize + flagsSize + packingSize + toLenSize + fromLenSize + sealedSize + reservedSize +
 		streamSize + seqSize + checksumSize // 24
-	MaxName    = 64                                  // name of a node, group, mesh or transform
-	MaxPayload = 16 << 10                            // payload of one frame, before packing and after
-	MaxFrame   = HeaderSize + 2*MaxName + MaxPayload // 16,536
-	MaxHello   = 4 << 10                             // body of Hello, of Refusal, and of Update towards the relay
-	MaxPing    = 64                                  // payload of Ping, and of Pong without the heartbeat
-	PongBeat   = 4                                   // of a Pong of the relay: a new heartbeat behind the Ping's payload
+	MaxName    = 64                                             // name of a node, group, mesh or transform
+	MaxPayload = 16 << 10                                       // payload of one frame, before packing and after
+	MaxFrame   = HeaderSize + 2*MaxName + MaxPayload + SealSize // 16,592
+	MaxHello   = 4 << 10                                        // body of Hello, of Refusal, and of Update towards the relay
+	MaxPing    = 64                                             // payload of Ping, and of Pong without the heartbeat
+	PongBeat   = 4                                              // of a Pong of the relay: a new heartbeat behind the Ping's payload
 
 	// DefaultMaxMessage is the largest message a node takes that does not say otherwise in its Hello.
 	DefaultMaxMessage = 64 << 20
@@ -33,7 +33,8 @@ const (
 	packingSize  = 1
 	toLenSize    = 1
 	fromLenSize  = 1
-	reservedSize = 3
+	sealedSize   = 1
+	reservedSize = 2
 	streamSize   = 4
 	seqSize      = 4
 	checksumSize = 4
@@ -43,7 +44,8 @@ const (
 	packingAt  = flagsAt + flagsSize
 	toLenAt    = packingAt + packingSize
 	fromLenAt  = toLenAt + toLenSize
-	reservedAt = fromLenAt + fromLenSize
+	sealedAt   = fromLenAt + fromLenSize
+	reservedAt = sealedAt + sealedSize
 	streamAt   = reservedAt + reservedSize
 	seqAt      = streamAt + streamSize
 	checksumAt = seqAt + seqSize
@@ -97,7 +99,7 @@ func (f *Frame) AppendHead(dst []byte, sum uint32) []byte {
 	b[packingAt] = f.Packing
 	b[toLenAt] = byte(len(f.To))
 	b[fromLenAt] = byte(len(f.From))
-	clear(b[reservedAt:streamAt])
+	clear(b[sealedAt:streamAt])
 	binary.BigEndian.PutUint32(b[streamAt:], f.Stream)
 	binary.BigEndian.PutUint32(b[seqAt:], f.Seq)
 	n := HeaderSize
@@ -141,10 +143,10 @@ func (r Raw) Payload() []byte {
 	return r[HeaderSize+int(r[toLenAt])+int(r[fromLenAt]):]
 }
 
-// Valid reports whether the checksum is right. It may be called while others read r.
+// Valid reports whether the checksum is right. A sealed frame has none: see [Opener]. It may be called while others read r.
 func (r Raw) Valid() bool {
 	payload := r.Payload()
-	return headSum(PayloadSum(payload), r[:len(r)-len(payload)]) == binary.BigEndian.Uint32(r[checksumAt:])
+	return !IsSealed(r) && headSum(PayloadSum(payload), r[:len(r)-len(payload)]) == binary.BigEndian.Uint32(r[checksumAt:])
 }
 
 // Frame returns the fields of r. It copies the names; Payload is part of r.
@@ -175,6 +177,9 @@ func Next(b []byte) (frame Raw, rest []byte, err error) {
 	}
 	to, from := int(b[toLenAt]), int(b[fromLenAt])
 	payload := int(length) - minLength - to - from
+	if IsSealed(b) {
+		payload -= SealSize
+	}
 	if to > MaxName || from > MaxName || payload < 0 || payload > MaxPayload {
 		return nil, b, fmt.Errorf("%w: names of %d and %d bytes in a frame of length %d", ErrFrame, to, from, length)
 	}

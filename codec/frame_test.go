@@ -48,10 +48,13 @@ func TestLimits(t *testing.T) {
 		got, want int
 	}{
 		{"header", HeaderSize, 24},
-		{"frame", MaxFrame, 16536},
+		{"frame", MaxFrame, 16592},
+		{"frame that is not sealed", MaxFrame - SealSize, 16536},
 		{"shortest length field", minLength, 20},
-		{"longest length field", maxLength, 16532},
+		{"longest length field", maxLength, 16588},
 		{"stream at", streamAt, 12},
+		{"sealed at", sealedAt, 9},
+		{"seal", SealSize, 56},
 		{"sequence at", seqAt, 16},
 		{"checksum at", checksumAt, 20},
 		{"preamble", PreambleSize, 8},
@@ -63,8 +66,8 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	f := largestFrame()
-	if b := f.Append(nil); len(b) != MaxFrame {
-		t.Errorf("the largest frame has %d bytes, want %d", len(b), MaxFrame)
+	if b := sealed(NewSealer(testKey(1)), f.Append(nil)); len(b) != MaxFrame {
+		t.Errorf("the largest frame, sealed, has %d bytes, want %d", len(b), MaxFrame)
 	}
 }
 
@@ -123,7 +126,12 @@ func TestNextAtEveryCut(t *testing.T) {
 func TestNextRefusesAsSoonAsItCanTell(t *testing.T) {
 	header := func(length uint32, to, from byte) []byte {
 		b := binary.BigEndian.AppendUint32(nil, length)
-		return append(b, byte(KindData), 0, 0, to, from)
+		return append(b, byte(KindData), 0, 0, to, from, 0)
+	}
+	sealedHeader := func(length uint32, to, from byte) []byte {
+		b := header(length, to, from)
+		b[sealedAt] = isSealed
+		return b
 	}
 	for _, c := range []struct {
 		name string
@@ -135,10 +143,12 @@ func TestNextRefusesAsSoonAsItCanTell(t *testing.T) {
 		{"length above a frame", header(maxLength+1, 0, 0), 4},
 		{"length of 4 GiB", header(1<<32-1, 0, 0), 4},
 		{"text instead of a frame", []byte("GET / HTTP"), 4},
-		{"long destination", header(500, MaxName+1, 0), 9},
-		{"long source", header(500, 0, MaxName+1), 9},
-		{"names longer than the frame", header(minLength+3, 2, 2), 9},
-		{"payload too long for short names", header(minLength+MaxPayload+1, 0, 0), 9},
+		{"long destination", header(500, MaxName+1, 0), 10},
+		{"long source", header(500, 0, MaxName+1), 10},
+		{"names longer than the frame", header(minLength+3, 2, 2), 10},
+		{"payload too long for short names", header(minLength+MaxPayload+1, 0, 0), 10},
+		{"sealed, and too short for that", sealedHeader(minLength+4+SealSize-1, 2, 2), 10},
+		{"sealed, and too long", sealedHeader(minLength+MaxPayload+SealSize+1, 0, 0), 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, _, err := Next(c.b[:c.at-1]); err != nil {

@@ -62,7 +62,7 @@ func FuzzNext(f *testing.F) {
 			if !Raw(again).Valid() {
 				t.Fatal("not valid")
 			}
-			if raw.Valid() && bytes.Equal(raw[reservedAt:streamAt], []byte{0, 0, 0}) && !bytes.Equal(again, raw) {
+			if raw.Valid() && bytes.Equal(raw[sealedAt:streamAt], []byte{0, 0, 0}) && !bytes.Equal(again, raw) {
 				t.Fatalf("%x became %x", raw, again)
 			}
 			b = rest

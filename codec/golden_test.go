@@ -160,6 +160,30 @@ func TestGoldenPreambles(t *testing.T) {
 	}
 }
 
+const goldenSealed = "data-sealed"
+
+// TestGoldenSealed: the frame of data-text, sealed. The checksum is that of the frame which it becomes again.
+func TestGoldenSealed(t *testing.T) {
+	plain := Raw(readHex(t, filepath.Join(framesDir, "data-text.hex")))
+	s := NewSealer([SealKey]byte([]byte("0123456789abcdef0123456789abcdef")))
+	s.count = 5
+	made := sealed(s, plain)
+	path := filepath.Join(framesDir, goldenSealed+".hex")
+	if *update {
+		g := golden{name: goldenSealed, about: "data-text, sealed: behind the names the key and the counter 5, then the ciphertext and its tag"}
+		if err := os.WriteFile(path, annotate(g, made), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, rest, err := Next(readHex(t, path))
+	if err != nil || len(rest) > 0 || !bytes.Equal(made, want) {
+		t.Fatalf("made %x\nwant %x, %v", made, want, err)
+	}
+	if got := new(Opener).Open(want); !bytes.Equal(got, plain) || !got.Valid() {
+		t.Errorf("opened %x\nwant %x", got, plain)
+	}
+}
+
 // TestGoldenFilesAreAllUsed: a file nobody checks is a promise nobody keeps; and every kind has one.
 func TestGoldenFilesAreAllUsed(t *testing.T) {
 	known := map[string]bool{}
@@ -171,6 +195,7 @@ func TestGoldenFilesAreAllUsed(t *testing.T) {
 	for _, g := range goldenPreambles {
 		known[g.name] = true
 	}
+	known[goldenSealed] = true
 	files, err := filepath.Glob(framesDir + "/*.hex")
 	if err != nil || len(files) == 0 {
 		t.Fatal(len(files), err)
@@ -221,7 +246,8 @@ func annotate(g golden, r Raw) []byte {
 	line(r[flagsAt:packingAt], "flags: %v", r.Flags())
 	line(r[packingAt:toLenAt], "packing")
 	line(r[toLenAt:fromLenAt], "length of the destination")
-	line(r[fromLenAt:reservedAt], "length of the source")
+	line(r[fromLenAt:sealedAt], "length of the source")
+	line(r[sealedAt:reservedAt], "sealed")
 	line(r[reservedAt:streamAt], "reserved")
 	line(r[streamAt:seqAt], "stream")
 	line(r[seqAt:checksumAt], "sequence: %d", r.Seq())
@@ -237,7 +263,7 @@ func annotate(g golden, r Raw) []byte {
 		return []byte(out.String())
 	}
 	switch {
-	case g.body != nil && bodyOf(g.body).cbor, r.Kind() == KindData && r.Packing() == 0 && scanValue(payload) == nil:
+	case g.body != nil && bodyOf(g.body).cbor, r.Kind() == KindData && !IsSealed(r) && r.Packing() == 0 && scanValue(payload) == nil:
 		fmt.Fprintf(&out, "# payload: %s\n", Diagnose(payload))
 	default:
 		out.WriteString("# payload\n")

@@ -43,7 +43,7 @@ func newDirect(c net.Conn) *direct {
 // others the connection owes because they are sealed already.
 func (d *direct) write(b []byte) (n, owed int) {
 	if d.secure != nil {
-		return d.secure.writeDirect(b, d)
+		return len(b), d.secure.writeDirect(b, d)
 	}
 	return d.once(b), 0
 }

@@ -6,9 +6,10 @@ import (
 	"bytes"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
-	"github.com/flynn/noise"
+	"ultrasockets/codec"
 )
 
 // between is what happens while a reader writes to a link itself.
@@ -78,24 +79,35 @@ func TestNobodyWaitsBehindALongWrite(t *testing.T) {
 	}
 }
 
-// TestSealedAndNotWritten: what a reader has sealed and the kernel did not take is written before all else, counted until then,
+// TestPackedAndNotWritten: what a reader has packed and the kernel did not take is written before all else, counted until then,
 // and forgotten when the link ends.
-func TestSealedAndNotWritten(t *testing.T) {
+func TestPackedAndNotWritten(t *testing.T) {
 	for _, takes := range [][]int{{0}, {1}, {100, 0}, {1 << 20}, {1 << 20, 5}, {1 << 20, 1 << 20, 1000, 0}, {-1}} {
-		for _, size := range []int{10, chunkSize, chunkSize + 1, 3 * chunkSize} {
+		for _, size := range []int{10, sealFrom, codec.MaxPayload, 3 * codec.MaxPayload, 13 * codec.MaxPayload} {
 			for _, meanwhile := range []string{"", "what came meanwhile"} {
 				for _, ends := range []bool{false, true} {
-					testSealed(t, takes, bytes.Repeat([]byte("first"), size/5), meanwhile, ends)
+					for _, seals := range []bool{false, true} {
+						testPacked(t, takes, size, meanwhile, seals, ends)
+					}
 				}
 			}
 		}
 	}
 }
 
-// testSealed writes first, of which the kernel takes so much at each try, while something else is put; the link may end then.
-func testSealed(t *testing.T, takes []int, first []byte, meanwhile string, ends bool) {
+// testPacked writes frames with so many bytes, of which the kernel takes so much at each try, while something else is put; the link
+// may end then.
+func testPacked(t *testing.T, takes []int, size int, meanwhile string, seals, ends bool) {
+	var first []byte
+	for n := uint32(0); size > 0; n++ {
+		first = append(first, data("a", "b", 1, n, strings.Repeat("f", min(size, codec.MaxPayload)))...)
+		size -= codec.MaxPayload
+	}
+	if meanwhile != "" {
+		meanwhile = string(data("a", "b", 1, 99, meanwhile))
+	}
 	var wire bytes.Buffer
-	conn := &secureConn{Conn: writeOnly{w: &wire}, enc: noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0)}
+	conn := packing(&wire, seals)
 	o := &outbox{limit: defaultOutbox, clock: new(coarse), conn: conn, budget: &budget{max: defaultBudget}}
 	o.drain = func() {
 		if ends {
@@ -119,13 +131,13 @@ func testSealed(t *testing.T, takes []int, first []byte, meanwhile string, ends 
 		t.Fatal("nothing was written")
 	}
 	if o.held != 0 || o.budget.used.Load() != 0 || o.state != idle {
-		t.Errorf("of %d bytes, with %v taken at once, ended %v: %d are held and %d counted, state %d", len(first), takes, ends, o.held, o.budget.used.Load(), o.state)
+		t.Errorf("of %d bytes, sealed %v, with %v taken at once, ended %v: %d are held and %d counted, state %d", len(first), seals, takes, ends, o.held, o.budget.used.Load(), o.state)
 	}
 	if ends {
 		return
 	}
-	r := &secureConn{Conn: &scripted{in: wire.Bytes(), step: 4096}, dec: noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0)}
-	if got, err := io.ReadAll(r); err != nil || string(got) != string(first)+meanwhile {
-		t.Errorf("of %d bytes, with %v taken at once, and %q behind them %d arrive: %v", len(first), takes, meanwhile, len(got), err)
+	got, err := io.ReadAll(unpacking(wire.Bytes(), 4096))
+	if got = opened(got); err != nil || string(got) != string(first)+meanwhile {
+		t.Errorf("of %d bytes, sealed %v, with %v taken at once, and %d behind them %d arrive: %v", len(first), seals, takes, len(meanwhile), len(got), err)
 	}
 }

@@ -51,6 +51,7 @@ type Link struct {
 	// owned by who reads
 	in      inbuf
 	frames  frameWatch
+	opener  codec.Opener
 	handler Handler
 
 	// guarded by mu
@@ -178,7 +179,7 @@ func (l *Link) handle() (woken, others int, err error) {
 			err = l.own(f)
 		} else {
 			handled = true
-			l.handler.HandleFrame(f)
+			l.handler.HandleFrame(l.opener.Open(f))
 		}
 		whole += len(f)
 		l.in.consume(len(f))

@@ -62,6 +62,7 @@ func TestIntegrity(t *testing.T) {
 			}()
 			got, next := uint64(0), map[string]uint32{}
 			var in inbuf
+			var opener codec.Opener
 			for {
 				select {
 				case <-sent:
@@ -91,6 +92,7 @@ func TestIntegrity(t *testing.T) {
 						break
 					}
 					in.consume(len(in.data()) - len(rest))
+					f = opener.Open(f)
 					from := string(f.From())
 					if !f.Valid() || f.Seq() < next[from] {
 						t.Fatalf("from %s: seq %d after %d, valid %v", from, f.Seq(), next[from], f.Valid())

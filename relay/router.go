@@ -148,19 +148,24 @@ const (
 	flagsAt   = 5
 	toLenAt   = 7
 	fromLenAt = 8
+	sealedAt  = 9
 )
 
 // follows returns the size of the frame that b begins with if it is whole and
 // goes where first went: the same kind and the same names. Otherwise, and in all
 // doubt, 0: then codec.Next decides. It is what small frames cost.
 func follows(first codec.Raw, b []byte) int {
-	if len(b) < codec.HeaderSize || b[kindAt] != first[kindAt] || b[toLenAt] != first[toLenAt] || b[fromLenAt] != first[fromLenAt] ||
+	if len(b) < codec.HeaderSize || b[kindAt] != first[kindAt] || b[sealedAt] != first[sealedAt] || b[toLenAt] != first[toLenAt] || b[fromLenAt] != first[fromLenAt] ||
 		b[flagsAt]&byte(codec.FlagGroup) != 0 {
 		return 0
 	}
 	names := codec.HeaderSize + int(first[toLenAt]) + int(first[fromLenAt])
+	least := names
+	if codec.IsSealed(b) {
+		least += codec.SealSize
+	}
 	size := wholeFrame(b)
-	if size < names || size > names+codec.MaxPayload || size > len(b) ||
+	if size < least || size > least+codec.MaxPayload || size > len(b) ||
 		string(b[codec.HeaderSize:names]) != string(first[codec.HeaderSize:names]) {
 		return 0
 	}

@@ -1,0 +1,432 @@
+package relay
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/flynn/noise"
+
+	"ultrasockets/codec"
+)
+
+// The secure channel (WIRE.md section 10): frames travel in Noise records, and what is encrypted already, the bodies of sealed
+// frames, between them. A dialler seals the long payloads that it sends, a relay passes them on as they came, and who receives them opens
+// them. So each is encrypted once and not once a link, and a relay has little to do with it.
+
+const (
+	recordHead  = 2
+	recordTail  = 2 // of the plaintext: how many bytes follow the record as they are
+	recordTag   = 16
+	recordExtra = recordHead + recordTail + recordTag
+	maxRecord   = 65535 // of what follows the head
+
+	// sealFrom is the payload from which on a frame is sealed: for shorter ones a record of their own costs more than it saves.
+	sealFrom = 4 << 10
+	// maxSealers is how many destinations a link keeps a key for.
+	maxSealers = 64
+	// parcelSpace has room for a message of 64 KiB in sealed frames.
+	parcelSpace = 4 * (codec.MaxFrame + recordExtra)
+)
+
+// secureConn is a connection whose bytes travel like that. One
+// goroutine may read while another writes: of a link whoever has claimed its outbox.
+type secureConn struct {
+	net.Conn
+
+	// owned by the reader
+	dec   *noise.CipherState
+	in    inbuf
+	plain []byte // part of in, decrypted and not yet read
+	asIs  int    // so many bytes of in, and of what follows, are read as they are
+	err   error  // found behind bytes that were still good
+
+	// owned by who writes
+	enc     *noise.CipherState
+	sealers map[string]*codec.Sealer // by destination; nil: this side seals nothing
+	parcels []*parcel                // not written yet; into the last more may go
+	bufs    net.Buffers              // of the parcels
+	left    net.Buffers
+	begun   int    // bytes that are still to come of a frame …
+	passing bool   // … and go as they are
+	held    []byte // a frame's first bytes, too few to tell what is to be done with it
+}
+
+// parcel is memory for records and what goes between them: b[from:to] is to be written.
+type parcel struct {
+	from, to int
+	full     bool
+	b        [parcelSpace]byte
+}
+
+var parcelPool = sync.Pool{New: func() any { return new(parcel) }}
+
+// Read implements net.Conn. It reads all that is here.
+func (s *secureConn) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		m, err := s.next(b[n:])
+		n += m
+		switch {
+		case err != nil && n > 0:
+			s.err = err
+			return n, nil
+		case err != nil:
+			return 0, err
+		case m > 0:
+		case n > 0:
+			return n, nil
+		default:
+			if m, err = s.in.fill(s.Conn); err != nil && m == 0 {
+				return 0, err
+			}
+		}
+	}
+	return n, nil
+}
+
+// next reads some of what is here; 0 bytes: there is nothing.
+func (s *secureConn) next(b []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	for len(s.plain) == 0 {
+		data := s.in.data()
+		if s.asIs > 0 {
+			n := copy(b, data[:min(s.asIs, len(data))])
+			s.in.consume(n)
+			s.asIs -= n
+			return n, nil
+		}
+		rec := s.buffered()
+		if rec == nil {
+			return 0, nil
+		}
+		if len(rec) < recordTag+recordTail {
+			return 0, fmt.Errorf("%w: a record of %d bytes", ErrProtocol, len(rec))
+		}
+		out, fits := rec[:0], len(rec)-recordTag <= len(b)
+		if fits {
+			out = b[:0]
+		}
+		plain, err := s.dec.Decrypt(out, nil, rec)
+		if err != nil {
+			return 0, fmt.Errorf("%w: a record that does not decrypt", ErrProtocol)
+		}
+		end := len(plain) - recordTail
+		s.asIs = int(binary.BigEndian.Uint16(plain[end:]))
+		if fits && end > 0 {
+			return end, nil
+		}
+		s.plain = plain[:end]
+	}
+	n := copy(b, s.plain)
+	s.plain = s.plain[n:]
+	return n, nil
+}
+
+// buffered takes the next record, without its head, from what was read; nil: it is not all there. It is valid until the next read.
+func (s *secureConn) buffered() []byte {
+	data := s.in.data()
+	if len(data) < recordHead {
+		return nil
+	}
+	size := recordHead + int(binary.BigEndian.Uint16(data))
+	if len(data) < size {
+		s.in.reserve(size)
+		return nil
+	}
+	s.in.consume(size)
+	return data[recordHead:size]
+}
+
+// record reads the next record, without its head. It is valid until the next
+// call. After a timeout it can be called again.
+func (s *secureConn) record() ([]byte, error) {
+	for {
+		if rec := s.buffered(); rec != nil {
+			return rec, nil
+		}
+		if n, err := s.in.fill(s.Conn); err != nil && n == 0 {
+			return nil, err
+		}
+	}
+}
+
+// rest gives the read buffer's memory back after traffic.
+func (s *secureConn) rest(now time.Duration) {
+	if len(s.plain) == 0 {
+		s.in.rest(now)
+	}
+}
+
+// Write implements net.Conn: b is whole frames.
+func (s *secureConn) Write(b []byte) (int, error) {
+	bufs := [1][]byte{b}
+	if err := s.writeBuffers(bufs[:], nil); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// writeBuffers sends what writeDirect has left, then all bytes, in few writes. A frame may begin in one call and end
+// in a later one. o is told of progress; it may be nil.
+func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
+	defer s.release()
+	in := pieces{held: s.held, bufs: bufs}
+	s.held = s.held[:0]
+	for in.more() {
+		if err := s.pack(&in); err != nil {
+			return err
+		}
+		if len(s.parcels) > turnBytes/chunkSize {
+			if err := s.send(o); err != nil {
+				return err
+			}
+		}
+	}
+	return s.send(o)
+}
+
+// writeDirect packs b, which is whole frames, and writes what d takes at once. It returns how many bytes of parcels are left
+// for the next writeBuffers.
+func (s *secureConn) writeDirect(b []byte, d *direct) (owed int) {
+	one := [1][]byte{b}
+	for in := (pieces{bufs: one[:]}); in.more(); {
+		if err := s.pack(&in); err != nil {
+			s.Conn.Close() // as a failed write does
+			return 0
+		}
+	}
+	for i, p := range s.parcels {
+		if p.from += d.once(p.b[p.from:p.to]); p.from < p.to {
+			s.parcels = slices.Delete(s.parcels, 0, i)
+			for _, p := range s.parcels {
+				owed += p.to - p.from
+			}
+			return owed
+		}
+		parcelPool.Put(p)
+	}
+	clear(s.parcels)
+	s.parcels = s.parcels[:0]
+	return 0
+}
+
+func (s *secureConn) send(o *outbox) error {
+	defer s.release()
+	for _, p := range s.parcels {
+		s.bufs = append(s.bufs, p.b[p.from:p.to])
+	}
+	s.left = s.bufs
+	return writeFully(s.Conn, &s.left, o)
+}
+
+func (s *secureConn) release() {
+	for i, p := range s.parcels {
+		parcelPool.Put(p)
+		s.parcels[i] = nil
+	}
+	clear(s.bufs)
+	s.parcels, s.bufs = s.parcels[:0], s.bufs[:0]
+}
+
+// pack puts frames into the last parcel, or a new one, until that is full or nothing is left.
+func (s *secureConn) pack(in *pieces) error {
+	last := len(s.parcels) - 1
+	if last < 0 || s.parcels[last].full {
+		p := parcelPool.Get().(*parcel)
+		p.from, p.to, p.full = 0, 0, false
+		s.parcels = append(s.parcels, p)
+		last++
+	}
+	p := s.parcels[last]
+	for in.more() && !p.full {
+		if !s.passing || s.begun == 0 {
+			if err := s.packRecord(p, in); err != nil {
+				return err
+			}
+		}
+		if s.passing {
+			n := in.copy(p.b[p.to:], s.begun)
+			p.to += n
+			s.begun -= n
+			p.full = p.to == len(p.b)
+		}
+	}
+	return nil
+}
+
+// packRecord makes one record, and behind it the body of a frame that it seals. If there is no room for what comes next, the parcel
+// is full.
+func (s *secureConn) packRecord(p *parcel, in *pieces) error {
+	begin := p.to + recordHead
+	end := min(len(p.b)-recordTail-recordTag, begin+maxRecord-recordTail-recordTag)
+	at, body := begin, 0 // the ends of the plaintext, and of the body behind the record
+	s.passing = false
+pack:
+	for in.more() {
+		if s.begun > 0 {
+			n := in.copy(p.b[at:max(at, end)], s.begun)
+			at += n
+			if s.begun -= n; s.begun > 0 && in.more() {
+				p.full = true
+				break
+			}
+			continue
+		}
+		if n := shortRun(in.next(), end-at); n > 0 {
+			at += in.copy(p.b[at:], n)
+			continue
+		}
+		if end-at < codec.MaxHead {
+			p.full = true
+			break
+		}
+		f := in.peek(p.b[at : at+codec.MaxHead])
+		if len(f) < codec.HeaderSize || codec.IsSealed(f) && len(f) < codec.HeadSize(f) {
+			in.skip(len(f))
+			s.held = append(s.held, f...)
+			break
+		}
+		head, size := codec.HeadSize(f), wholeFrame(f)
+		switch {
+		case codec.IsSealed(f) && head <= size && size <= codec.MaxFrame:
+			at += in.copy(p.b[at:], head)
+			s.begun, s.passing = size-head, true
+			break pack
+		case s.seals(f, size-head) && in.has(size):
+			if end-at < size+codec.SealSize {
+				p.full = true
+				break pack
+			}
+			in.skip(head)
+			bodyAt := at + head + codec.SealHead + recordTail + recordTag
+			payload := in.peek(p.b[bodyAt : bodyAt+size-head])
+			f, sealed := s.sealer(codec.Raw(f).To()).Seal(p.b[at:at], p.b[bodyAt:bodyAt], f[:head], payload)
+			in.skip(len(payload))
+			at += len(f)
+			body = len(sealed)
+			break pack
+		default:
+			s.begun = max(size, codec.HeaderSize) // what is no frame goes, too: the other side will say so
+		}
+	}
+	if at == begin {
+		return nil
+	}
+	follows := body
+	if s.passing {
+		follows = s.begun
+	}
+	binary.BigEndian.PutUint16(p.b[at:], uint16(follows))
+	rec, err := s.enc.Encrypt(p.b[begin:begin], nil, p.b[begin:at+recordTail])
+	if err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint16(p.b[p.to:], uint16(len(rec)))
+	p.to = begin + len(rec) + body
+	return nil
+}
+
+// shortRun is the length of the frames that b begins with and that are in no case to be sealed, nor sealed: as many as fit.
+func shortRun(b []byte, room int) (n int) {
+	b = b[:max(0, min(len(b), room))]
+	for len(b)-n >= codec.HeaderSize {
+		size := wholeFrame(b[n:])
+		if size < codec.HeaderSize || size > min(sealFrom, len(b)-n) || codec.IsSealed(b[n:]) {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// seals tells whether this side seals a frame with so long a payload. Best effort may be for several.
+func (s *secureConn) seals(f codec.Raw, payload int) bool {
+	return s.sealers != nil && payload >= sealFrom && payload <= codec.MaxPayload && f.Kind() == codec.KindData && f.Stream() != 0
+}
+
+func (s *secureConn) sealer(to []byte) *codec.Sealer {
+	k := s.sealers[string(to)]
+	if k == nil || k.Spent() {
+		if len(s.sealers) >= maxSealers {
+			clear(s.sealers)
+		}
+		var key [codec.SealKey]byte
+		rand.Read(key[:])
+		k = codec.NewSealer(key)
+		s.sealers[string(to)] = k
+	}
+	return k
+}
+
+// pieces is bytes in several buffers, read from the begin.
+type pieces struct {
+	held []byte // comes first
+	bufs [][]byte
+	at   int // bufs[0][at:] is next
+}
+
+// next is what comes next in one piece.
+func (p *pieces) next() []byte {
+	if len(p.held) > 0 {
+		return p.held
+	}
+	for ; len(p.bufs) > 0; p.bufs, p.at = p.bufs[1:], 0 {
+		if b := p.bufs[0][p.at:]; len(b) > 0 {
+			return b
+		}
+	}
+	return nil
+}
+
+func (p *pieces) more() bool { return len(p.next()) > 0 }
+
+// has tells whether there are n bytes.
+func (p *pieces) has(n int) bool {
+	for q := *p; n > 0; {
+		b := q.next()
+		if len(b) == 0 {
+			return false
+		}
+		n -= len(b)
+		q.skip(len(b))
+	}
+	return true
+}
+
+func (p *pieces) skip(n int) {
+	for n > 0 {
+		m := min(n, len(p.next()))
+		n -= m
+		if len(p.held) > 0 {
+			p.held = p.held[m:]
+		} else {
+			p.at += m
+		}
+	}
+}
+
+// copy takes up to n bytes, as many as fit into dst.
+func (p *pieces) copy(dst []byte, n int) (copied int) {
+	dst = dst[:min(n, len(dst))]
+	for copied < len(dst) && p.more() {
+		m := copy(dst[copied:], p.next())
+		copied += m
+		p.skip(m)
+	}
+	return copied
+}
+
+// peek is the next len(dst) bytes, or all there are: where they are, or else copied to dst.
+func (p *pieces) peek(dst []byte) []byte {
+	if b := p.next(); len(b) >= len(dst) {
+		return b[:len(dst)]
+	}
+	q := *p
+	return dst[:q.copy(dst, len(dst))]
+}
