@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -19,16 +20,16 @@ import (
 // What somebody on the network reads of a mesh, with a secret and without.
 
 // words are what may not be read: each is random, so that it is found nowhere by chance.
-type words struct{ text, value, request, relay, node, group, tag, mesh string }
+type words struct{ text, long, value, request, relay, node, group, tag, mesh string }
 
 func newWords() words {
 	word := func() string { b := make([]byte, 8); rand.Read(b); return "w" + hex.EncodeToString(b) }
-	return words{word(), word(), word(), word(), word(), word(), word(), word()}
+	return words{word(), word(), word(), word(), word(), word(), word(), word(), word()}
 }
 
 func (w words) all() map[string]string {
 	return map[string]string{
-		"a text": w.text, "a value": w.value, "a request": w.request, "the relay's name": w.relay, "a node's name": w.node,
+		"a text": w.text, "a long message": w.long, "a value": w.value, "a request": w.request, "the relay's name": w.relay, "a node's name": w.node,
 		"a group": w.group, "a tag": w.tag, "the name of the mesh": w.mesh,
 	}
 }
@@ -57,6 +58,12 @@ func (w words) speak(t *testing.T, ctx context.Context, relay, node *mesh.Node) 
 		if err := node.Send(ctx, mesh.ToGroup(w.group), w.text, mesh.BestEffort()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	noise := make([]byte, 40_000) // so that it stays long when it is packed
+	rand.Read(noise)
+	long := append(append(noise, w.long...), noise...)
+	if err := errors.Join(node.Deliver(ctx, w.relay, long), relay.Deliver(ctx, w.node, long)); err != nil {
+		t.Fatal(err)
 	}
 	if m, err := node.Request(ctx, w.relay, w.request); err != nil || m.Text() != "re "+w.request {
 		t.Fatal(m.Text(), err)

@@ -157,9 +157,14 @@ func (p *proxy) pass(dst, src net.Conn, towardsRelay bool) {
 
 // badCable runs traffic both ways between two light nodes, one of them behind a proxy, for a while, and checks that
 // everything arrives once and in order.
-func badCable(t *testing.T, d time.Duration, rate int, change func(*proxy), during func(p *proxy, until time.Time)) {
+//
+// Messages have up to so many bytes that do not shrink; and links and messages are encrypted if there is a secret.
+func badCable(t *testing.T, d time.Duration, rate, size int, secret []byte, change func(*proxy), during func(p *proxy, until time.Time)) {
 	ctx := within(t, d+time.Minute)
-	s, err := mesh.Listen(ctx, "127.0.0.1:0", mesh.Config{Name: "relay", Logger: testLog(t)})
+	noise := make([]byte, size)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	message := func(n int) string { return fmt.Sprintf("%08d %s", n, noise[:n*997%size]) }
+	s, err := mesh.Listen(ctx, "127.0.0.1:0", mesh.Config{Name: "relay", Secret: secret, Logger: testLog(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +172,7 @@ func badCable(t *testing.T, d time.Duration, rate int, change func(*proxy), duri
 	p := newProxy(t, s.Addr().String())
 	change(p)
 	dial := func(name, addr string) *mesh.Node {
-		n, err := mesh.Dial(ctx, addr, mesh.Config{Name: name, Logger: testLog(t)})
+		n, err := mesh.Dial(ctx, addr, mesh.Config{Name: name, Secret: secret, Logger: testLog(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +187,7 @@ func badCable(t *testing.T, d time.Duration, rate int, change func(*proxy), duri
 		all.Go(func() {
 			for start := time.Now(); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 				for ; sent[i] < int(time.Since(start).Seconds()*float64(rate)); sent[i]++ {
-					if err := pair[0].Send(ctx, pair[1].Name(), fmt.Sprintf("%08d %s", sent[i], string(make([]byte, sent[i]%500)))); err != nil {
+					if err := pair[0].Send(ctx, pair[1].Name(), []byte(message(sent[i]))); err != nil {
 						t.Error(err)
 						return
 					}
@@ -202,8 +207,8 @@ func badCable(t *testing.T, d time.Duration, rate int, change func(*proxy), duri
 				if m.Text() == fmt.Sprint("last after ", n) {
 					return
 				}
-				if got := m.Text()[:8]; got != fmt.Sprintf("%08d", n) {
-					t.Errorf("%s got %s at place %d", pair[1].Name(), got, n)
+				if got := string(m.Bytes()); got != message(n) {
+					t.Errorf("%s got %.8s at place %d, or not as it was sent", pair[1].Name(), got, n)
 					return
 				}
 			}
@@ -225,21 +230,23 @@ func TestFaultsOnTheCable(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name   string
-		rate   int
-		change func(*proxy)
-		during func(*proxy, time.Time)
+		name       string
+		rate, size int
+		secret     []byte
+		change     func(*proxy)
+		during     func(*proxy, time.Time)
 	}{
-		{"delay", 1000, func(p *proxy) { p.delay, p.jitter = 50*time.Millisecond, 20*time.Millisecond }, nil},
-		{"bandwidth", 2000, func(p *proxy) { p.rate = 1 << 20 }, nil},
-		{"dribble", 50, func(p *proxy) { p.dribble = true }, nil},
-		{"resets", 2000, func(p *proxy) {}, resets},
-		{"everything", 200, func(p *proxy) { p.delay, p.jitter, p.rate = 20*time.Millisecond, 30*time.Millisecond, 1<<20 }, resets},
-		{"flips", 1000, func(p *proxy) { p.flip = 0.02 }, nil},
+		{"delay", 1000, 500, nil, func(p *proxy) { p.delay, p.jitter = 50*time.Millisecond, 20*time.Millisecond }, nil},
+		{"bandwidth", 2000, 500, nil, func(p *proxy) { p.rate = 1 << 20 }, nil},
+		{"dribble", 50, 500, nil, func(p *proxy) { p.dribble = true }, nil},
+		{"resets", 2000, 500, nil, func(p *proxy) {}, resets},
+		{"everything", 200, 500, nil, func(p *proxy) { p.delay, p.jitter, p.rate = 20*time.Millisecond, 30*time.Millisecond, 1<<20 }, resets},
+		{"flips", 1000, 500, nil, func(p *proxy) { p.flip = 0.02 }, nil},
+		{"flips of what is sealed", 200, 50_000, mesh.NewSecret(), func(p *proxy) { p.flip = 0.02 }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			badCable(t, d, c.rate, c.change, c.during)
+			badCable(t, d, c.rate, c.size, c.secret, c.change, c.during)
 		})
 	}
 }

@@ -13,7 +13,7 @@ import (
 // whoever has claimed the outbox.
 type direct struct {
 	rc     syscall.RawConn
-	secure *secureConn           // what is written is sealed first; nil: it is not
+	secure *secureConn           // what is written is encrypted first; nil: it is not
 	try    func(fd uintptr) bool // made once, so that a write allocates nothing
 	b      []byte
 	n      int
@@ -40,7 +40,7 @@ func newDirect(c net.Conn) *direct {
 }
 
 // write writes what the kernel takes at once, perhaps nothing. It returns how many bytes of b are done with, and how many
-// others the connection owes because they are sealed already.
+// others the connection owes because they are encrypted already.
 func (d *direct) write(b []byte) (n, owed int) {
 	if d.secure != nil {
 		return len(b), d.secure.writeDirect(b, d)

@@ -372,7 +372,7 @@ func (l *Link) Leave(ctx context.Context) error {
 	l.mu.Unlock()
 	bye := codec.Bye{Reason: codec.ByeLeaving}
 	select {
-	case <-l.out.seal(byeFrame(&bye)):
+	case <-l.out.finish(byeFrame(&bye)):
 	case <-l.quit:
 		return nil
 	case <-ctx.Done():

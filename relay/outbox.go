@@ -61,10 +61,10 @@ type outbox struct {
 	mu        sync.Mutex
 	state     outboxState
 	queue     []piece
-	owed      int  // bytes that the connection has sealed and could not write: they go first
+	owed      int  // bytes that the connection has encrypted and could not write: they go first
 	held      int  // bytes queued, owed and being written
 	closed    bool // nothing is taken any more
-	sealed    bool // nothing is taken any more, and what is here is still written
+	final     bool // nothing is taken any more, and what is here is still written
 	roomy     bool // onRoom may be called
 	refused   bool // onRoom is due
 	rosterDue bool // onCaughtUp is due
@@ -90,7 +90,7 @@ const (
 
 // fits tells whether n more bytes are allowed; mu is held.
 func (o *outbox) fits(n int, control bool) verdict {
-	if o.closed || o.sealed {
+	if o.closed || o.final {
 		return gone
 	}
 	if o.held == 0 {
@@ -130,7 +130,7 @@ func (o *outbox) prime(b []byte) {
 // force is put for the hub's own words, which must arrive: only a closed outbox refuses them.
 func (o *outbox) force(b []byte) {
 	o.mu.Lock()
-	mark := !o.closed && !o.sealed && o.take(b)
+	mark := !o.closed && !o.final && o.take(b)
 	o.mu.Unlock()
 	if mark {
 		o.wake()
@@ -291,15 +291,15 @@ func (o *outbox) close() {
 	o.mu.Unlock()
 }
 
-// seal appends last words, and refuses all that comes. The result is closed when
+// finish appends last words, and refuses all that comes. The result is closed when
 // everything is written, or the outbox is closed.
-func (o *outbox) seal(last []byte) <-chan struct{} {
+func (o *outbox) finish(last []byte) <-chan struct{} {
 	o.mu.Lock()
 	mark := false
-	if !o.closed && !o.sealed && len(last) > 0 {
+	if !o.closed && !o.final && len(last) > 0 {
 		mark = o.take(last)
 	}
-	o.sealed = true
+	o.final = true
 	c := o.emptied()
 	o.mu.Unlock()
 	if mark {

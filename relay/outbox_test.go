@@ -257,7 +257,7 @@ func TestSeal(t *testing.T) {
 		o := &outbox{limit: minOutbox, clock: new(coarse), conn: ours}
 		o.drain = func() { go o.writer() }
 		select {
-		case <-o.seal(nil):
+		case <-o.finish(nil):
 		default:
 			t.Fatal("an idle outbox is not empty")
 		}
@@ -267,7 +267,7 @@ func TestSeal(t *testing.T) {
 		o = &outbox{limit: minOutbox, clock: new(coarse), conn: ours}
 		o.drain = func() { go o.writer() }
 		o.write([]byte("one"), false)
-		empty := o.seal([]byte("two"))
+		empty := o.finish([]byte("two"))
 		synctest.Wait()
 		select {
 		case <-empty:

@@ -201,7 +201,7 @@ func (p *peer) drain(bye *codec.Bye) bool {
 	timer := time.NewTimer(farewell)
 	defer timer.Stop()
 	select {
-	case <-p.out.seal(last):
+	case <-p.out.finish(last):
 		return true
 	case <-timer.C:
 	case <-p.hub.done:

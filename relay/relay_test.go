@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -217,6 +218,17 @@ func TestRoute(t *testing.T) {
 			att.Write(data("relay", "a", 9, 1, "three"), false)
 			if f := as.next(t, codec.KindData); string(f.Payload) != "three" {
 				t.Fatalf("got %+v", f)
+			}
+			long := strings.Repeat("long", codec.MaxPayload/4)
+			for _, send := range []struct {
+				port     Port
+				from, to string
+				sink     *sink
+			}{{a, "a", "b", bs}, {b, "b", "relay", own}, {att, "relay", "a", as}} {
+				send.port.Write(data(send.from, send.to, 11, 7, long), false)
+				if f := send.sink.next(t, codec.KindData); string(f.Payload) != long || f.From != send.from || f.Seq != 7 {
+					t.Fatalf("from %s: %d bytes from %s", send.from, len(f.Payload), f.From)
+				}
 			}
 			a.Write(data("a", "nobody", 10, 5, "x"), false)
 			f := as.next(t, codec.KindUnreachable)
