@@ -120,6 +120,8 @@ type Hub struct {
 	votes     []*shake
 	news      news
 	idle      chan struct{} // not nil: to be closed when no link is left
+	look      time.Duration // when the wheel looks at every link next
+	doubts    int           // how many links may be doubted
 }
 
 // NewHub makes a hub that holds Hellos. Close it when done.

@@ -6,8 +6,8 @@ import (
 	"ultrasockets/codec"
 )
 
-// The wheel is the one clock of a hub: a goroutine that looks at every link a
-// few times per heartbeat, instead of a timer for each.
+// The wheel is the one clock of a hub: a goroutine that looks at every link a few
+// times per heartbeat, or at every turn while one is doubted, instead of a timer for each.
 
 const (
 	maxTick = 250 * time.Millisecond
@@ -90,9 +90,15 @@ func (h *Hub) turn(now, stood, grace time.Duration) {
 		return
 	}
 	defer h.mu.Unlock()
-	for p := range h.peers {
-		if p.overdue(now, grace) {
-			p.kill(ErrLinkDead)
+	if now >= h.look || h.doubts > 0 {
+		h.look, h.doubts = now+h.heartbeat()/5, 0
+		for p := range h.peers {
+			if p.overdue(now, grace) {
+				p.kill(ErrLinkDead)
+			}
+			if p.doubted.Load() {
+				h.doubts++
+			}
 		}
 	}
 	for name, until := range h.kept {
@@ -125,6 +131,7 @@ func (h *Hub) probe(p *peer) {
 	}
 	p.probed = h.clock.now()
 	p.doubted.Store(true)
+	h.doubts++
 	p.out.write(pingFrame(nil), true)
 }
 
