@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -39,14 +41,14 @@ type secureConn struct {
 	net.Conn
 
 	// owned by the reader
-	dec   *noise.CipherState
+	dec   *half
 	in    inbuf
 	plain []byte // part of in, decrypted and not yet read
 	asIs  int    // so many bytes of in, and of what follows, are read as they are
 	err   error  // found behind bytes that were still good
 
 	// owned by who writes
-	enc     *noise.CipherState
+	enc     *half
 	sealers map[string]*codec.Sealer // by destination; nil: this side seals nothing
 	parcels []*parcel                // not written yet; into the last more may go
 	bufs    net.Buffers              // of the parcels
@@ -54,6 +56,40 @@ type secureConn struct {
 	begun   int    // bytes that are still to come of a frame …
 	passing bool   // … and go as they are
 	held    []byte // a frame's first bytes, too few to tell what is to be done with it
+}
+
+// half is one direction of a secure channel after the handshake: what Noise calls a CipherState (section 5.1), without an
+// allocation for each record. Not safe for concurrent use.
+type half struct {
+	aead  cipher.AEAD
+	count uint64 // of records
+	nonce [12]byte
+}
+
+// newHalf goes on where the handshake ended.
+func newHalf(s *noise.CipherState) *half {
+	key := s.UnsafeKey()
+	block, err := aes.NewCipher(key[:])
+	if err == nil {
+		var aead cipher.AEAD
+		if aead, err = cipher.NewGCM(block); err == nil {
+			return &half{aead: aead, count: s.Nonce()}
+		}
+	}
+	panic(fmt.Sprintf("relay: %v", err)) // neither fails with a key of this length
+}
+
+// next is the nonce of the next record: four zero bytes and its number. Nobody lives to see 2^64.
+func (h *half) next() []byte {
+	binary.BigEndian.PutUint64(h.nonce[len(h.nonce)-8:], h.count)
+	h.count++
+	return h.nonce[:]
+}
+
+func (h *half) encrypt(dst, plain []byte) []byte { return h.aead.Seal(dst, h.next(), plain, nil) }
+
+func (h *half) decrypt(dst, record []byte) ([]byte, error) {
+	return h.aead.Open(dst, h.next(), record, nil)
 }
 
 // parcel is memory for records and what goes between them: b[from:to] is to be written.
@@ -112,7 +148,7 @@ func (s *secureConn) next(b []byte) (int, error) {
 		if fits {
 			out = b[:0]
 		}
-		plain, err := s.dec.Decrypt(out, nil, rec)
+		plain, err := s.dec.decrypt(out, rec)
 		if err != nil {
 			return 0, fmt.Errorf("%w: a record that does not decrypt", ErrProtocol)
 		}
@@ -176,12 +212,10 @@ func (s *secureConn) Write(b []byte) (int, error) {
 // in a later one. o is told of progress; it may be nil.
 func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 	defer s.release()
-	in := pieces{held: s.held, bufs: bufs}
+	in := pieces{first: s.held, bufs: bufs}
 	s.held = s.held[:0]
 	for in.more() {
-		if err := s.pack(&in); err != nil {
-			return err
-		}
+		s.pack(&in)
 		if len(s.parcels) > turnBytes/chunkSize {
 			if err := s.send(o); err != nil {
 				return err
@@ -194,12 +228,8 @@ func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 // writeDirect packs b, which is whole frames, and writes what d takes at once. It returns how many bytes of parcels are left
 // for the next writeBuffers.
 func (s *secureConn) writeDirect(b []byte, d *direct) (owed int) {
-	one := [1][]byte{b}
-	for in := (pieces{bufs: one[:]}); in.more(); {
-		if err := s.pack(&in); err != nil {
-			s.Conn.Close() // as a failed write does
-			return 0
-		}
+	for in := (pieces{first: b}); in.more(); {
+		s.pack(&in)
 	}
 	for i, p := range s.parcels {
 		if p.from += d.once(p.b[p.from:p.to]); p.from < p.to {
@@ -235,7 +265,7 @@ func (s *secureConn) release() {
 }
 
 // pack puts frames into the last parcel, or a new one, until that is full or nothing is left.
-func (s *secureConn) pack(in *pieces) error {
+func (s *secureConn) pack(in *pieces) {
 	last := len(s.parcels) - 1
 	if last < 0 || s.parcels[last].full {
 		p := parcelPool.Get().(*parcel)
@@ -246,9 +276,7 @@ func (s *secureConn) pack(in *pieces) error {
 	p := s.parcels[last]
 	for in.more() && !p.full {
 		if !s.passing || s.begun == 0 {
-			if err := s.packRecord(p, in); err != nil {
-				return err
-			}
+			s.packRecord(p, in)
 		}
 		if s.passing {
 			n := in.copy(p.b[p.to:], s.begun)
@@ -257,12 +285,11 @@ func (s *secureConn) pack(in *pieces) error {
 			p.full = p.to == len(p.b)
 		}
 	}
-	return nil
 }
 
 // packRecord makes one record, and behind it the body of a frame that it seals. If there is no room for what comes next, the parcel
 // is full.
-func (s *secureConn) packRecord(p *parcel, in *pieces) error {
+func (s *secureConn) packRecord(p *parcel, in *pieces) {
 	begin := p.to + recordHead
 	end := min(len(p.b)-recordTail-recordTag, begin+maxRecord-recordTail-recordTag)
 	at, body := begin, 0 // the ends of the plaintext, and of the body behind the record
@@ -316,20 +343,16 @@ pack:
 		}
 	}
 	if at == begin {
-		return nil
+		return
 	}
 	follows := body
 	if s.passing {
 		follows = s.begun
 	}
 	binary.BigEndian.PutUint16(p.b[at:], uint16(follows))
-	rec, err := s.enc.Encrypt(p.b[begin:begin], nil, p.b[begin:at+recordTail])
-	if err != nil {
-		return err
-	}
+	rec := s.enc.encrypt(p.b[begin:begin], p.b[begin:at+recordTail])
 	binary.BigEndian.PutUint16(p.b[p.to:], uint16(len(rec)))
 	p.to = begin + len(rec) + body
-	return nil
 }
 
 // shortRun is the length of the frames that b begins with and that are in no case to be sealed, nor sealed: as many as fit.
@@ -366,15 +389,15 @@ func (s *secureConn) sealer(to []byte) *codec.Sealer {
 
 // pieces is bytes in several buffers, read from the begin.
 type pieces struct {
-	held []byte // comes first
-	bufs [][]byte
-	at   int // bufs[0][at:] is next
+	first []byte
+	bufs  [][]byte
+	at    int // bufs[0][at:] is next, when nothing is left of first
 }
 
 // next is what comes next in one piece.
 func (p *pieces) next() []byte {
-	if len(p.held) > 0 {
-		return p.held
+	if len(p.first) > 0 {
+		return p.first
 	}
 	for ; len(p.bufs) > 0; p.bufs, p.at = p.bufs[1:], 0 {
 		if b := p.bufs[0][p.at:]; len(b) > 0 {
@@ -403,8 +426,8 @@ func (p *pieces) skip(n int) {
 	for n > 0 {
 		m := min(n, len(p.next()))
 		n -= m
-		if len(p.held) > 0 {
-			p.held = p.held[m:]
+		if len(p.first) > 0 {
+			p.first = p.first[m:]
 		} else {
 			p.at += m
 		}

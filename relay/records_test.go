@@ -15,7 +15,7 @@ import (
 
 // packing is the writing end of a secure channel, of a dialler if it seals, else of a relay.
 func packing(w io.Writer, seals bool) *secureConn {
-	s := &secureConn{Conn: writeOnly{w: w}, enc: noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0)}
+	s := &secureConn{Conn: writeOnly{w: w}, enc: newHalf(noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0))}
 	if seals {
 		s.sealers = make(map[string]*codec.Sealer)
 	}
@@ -24,7 +24,7 @@ func packing(w io.Writer, seals bool) *secureConn {
 
 // unpacking is the reading end of the same.
 func unpacking(wire []byte, step int) *secureConn {
-	return &secureConn{Conn: &scripted{in: wire, step: step}, dec: noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0)}
+	return &secureConn{Conn: &scripted{in: wire, step: step}, dec: newHalf(noise.UnsafeNewCipherState(cipherSuite, [32]byte{1}, 0))}
 }
 
 // opened is the frames of b, opened.
@@ -109,6 +109,27 @@ func sealedBytes(b []byte) (n int) {
 		b = rest
 	}
 	return n
+}
+
+// TestHalfIsNoise: the records are those of Noise, as its library makes them, from any number on.
+func TestHalfIsNoise(t *testing.T) {
+	for _, count := range []uint64{0, 1, 255, 0x0102030405060708} {
+		mine, theirs := newHalf(noise.UnsafeNewCipherState(cipherSuite, [32]byte{7}, count)), noise.UnsafeNewCipherState(cipherSuite, [32]byte{7}, count)
+		back := newHalf(noise.UnsafeNewCipherState(cipherSuite, [32]byte{7}, count))
+		for i := range 3 {
+			plain := bytes.Repeat([]byte("plain"), i)
+			want, err := theirs.Encrypt(nil, nil, plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := mine.encrypt(nil, plain); !bytes.Equal(got, want) {
+				t.Fatalf("record %d from %d: %x, want %x", i, count, got, want)
+			}
+			if got, err := back.decrypt(nil, want); err != nil || !bytes.Equal(got, plain) {
+				t.Fatalf("record %d from %d: %q, %v", i, count, got, err)
+			}
+		}
+	}
 }
 
 // TestSealedWhenLong: who dials seals long payloads and no others, with one key for each destination, and a relay none.

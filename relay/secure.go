@@ -88,7 +88,7 @@ func secureClient(conn net.Conn, in inbuf, psk, prologue []byte) (*secureConn, e
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWrongSecret, err)
 	}
-	s.enc, s.dec, s.sealers = out, back, make(map[string]*codec.Sealer)
+	s.enc, s.dec, s.sealers = newHalf(out), newHalf(back), make(map[string]*codec.Sealer)
 	return s, nil
 }
 
@@ -115,7 +115,7 @@ func secureServer(conn net.Conn, in inbuf, psks [][]byte, prologue []byte) (s *s
 	if _, err := conn.Write(msg); err != nil {
 		return nil, 0, err
 	}
-	s.dec, s.enc = in2, out
+	s.dec, s.enc = newHalf(in2), newHalf(out)
 	return s, used, nil
 }
 
