@@ -294,10 +294,14 @@ func (s *secureConn) packRecord(p *parcel, in *pieces) {
 	end := min(len(p.b)-recordTail-recordTag, begin+maxRecord-recordTail-recordTag)
 	at, body := begin, 0 // the ends of the plaintext, and of the body behind the record
 	s.passing = false
+	if end-begin < codec.MaxHead {
+		p.full = true
+		return
+	}
 pack:
 	for in.more() {
 		if s.begun > 0 {
-			n := in.copy(p.b[at:max(at, end)], s.begun)
+			n := in.copy(p.b[at:end], s.begun)
 			at += n
 			if s.begun -= n; s.begun > 0 && in.more() {
 				p.full = true
