@@ -53,6 +53,13 @@ func FuzzNext(f *testing.F) {
 			if len(raw)+len(rest) != len(b) || len(raw) > MaxFrame || !bytes.HasSuffix(all, rest) {
 				t.Fatal(len(raw), len(rest), len(b))
 			}
+			if IsSealed(raw) {
+				if got := new(Opener).Open(bytes.Clone(raw)); raw.Valid() || len(got) != len(raw) && len(got) != len(raw)-SealSize {
+					t.Fatalf("valid %v, %d bytes of %d when opened", raw.Valid(), len(got), len(raw))
+				}
+				b = rest
+				continue
+			}
 			fields := raw.Frame()
 			if fields.Size() != len(raw) {
 				t.Fatalf("%+v has %d bytes, came in %d", fields, fields.Size(), len(raw))
