@@ -22,9 +22,6 @@ const (
 	sealNonce   = 12
 )
 
-// sealLimit is how many payloads are sealed with one key: at 16 KiB each, far fewer than AES-GCM allows.
-const sealLimit = 1 << 32
-
 // IsSealed tells whether the frame that b begins with is sealed. b has [HeaderSize] bytes, at least.
 func IsSealed(b []byte) bool { return Kind(b[kindAt]) == KindData && b[sealedAt] == isSealed }
 
@@ -38,8 +35,8 @@ func HeadSize(b []byte) int {
 	return n
 }
 
-// Sealer seals the payloads of the frames of one sender to one receiver: who knows the key can read them all. Not safe for
-// concurrent use.
+// Sealer seals payloads for one receiver. Who has the key of one can read, and replace, what was sealed by the same Sealer: so use
+// it for what is sent at once, and no longer. Not safe for concurrent use.
 type Sealer struct {
 	key   [SealKey]byte
 	count uint64
@@ -61,9 +58,6 @@ func sealing(key *[SealKey]byte) cipher.AEAD {
 	panic(fmt.Sprintf("codec: %v", err)) // neither fails with a key of this length
 }
 
-// Spent tells whether the key has sealed as much as it may.
-func (s *Sealer) Spent() bool { return s.count >= sealLimit }
-
 // Seal seals the payload of a Data frame of which head is all before it. It appends the new head to dst, and what
 // follows it to body, which may be the payload's own memory, payload[:0]. The head must reach nobody but those who may read the payload.
 func (s *Sealer) Seal(dst, body, head, payload []byte) (sealed, ciphertext []byte) {
@@ -77,15 +71,11 @@ func (s *Sealer) Seal(dst, body, head, payload []byte) (sealed, ciphertext []byt
 	return dst, s.aead.Seal(body, s.nonce[:], payload, nil)
 }
 
-// maxOpening is how many keys an Opener remembers.
-const maxOpening = 64
-
-// Opener opens sealed frames. It remembers the last keys, because to make one ready takes longer than to open a short frame. The
+// Opener opens sealed frames. It remembers one key, because to make it ready takes longer than to open a short frame. The
 // zero Opener is ready. Not safe for concurrent use.
 type Opener struct {
-	keys  map[[SealKey]byte]cipher.AEAD
-	last  [SealKey]byte
-	aead  cipher.AEAD // of last
+	key   [SealKey]byte
+	aead  cipher.AEAD // of key; nil: none yet
 	nonce [sealNonce]byte
 }
 
@@ -98,7 +88,7 @@ func (o *Opener) Open(f Raw) Raw {
 	names := HeadSize(f) - SealHead
 	head, body := f[:names], f[names+SealHead:]
 	copy(o.nonce[sealNonce-sealCounter:], f[names+SealKey:])
-	payload, err := o.opening((*[SealKey]byte)(f[names:])).Open(body[:0], o.nonce[:], body, nil)
+	payload, err := o.with((*[SealKey]byte)(f[names:])).Open(body[:0], o.nonce[:], body, nil)
 	if err != nil {
 		return f
 	}
@@ -109,18 +99,9 @@ func (o *Opener) Open(f Raw) Raw {
 	return f[:len(f):len(f)]
 }
 
-func (o *Opener) opening(key *[SealKey]byte) cipher.AEAD {
-	if o.aead != nil && *key == o.last {
-		return o.aead
+func (o *Opener) with(key *[SealKey]byte) cipher.AEAD {
+	if o.aead == nil || *key != o.key {
+		o.key, o.aead = *key, sealing(key)
 	}
-	aead := o.keys[*key]
-	if aead == nil {
-		if o.keys == nil || len(o.keys) >= maxOpening {
-			o.keys = make(map[[SealKey]byte]cipher.AEAD)
-		}
-		aead = sealing(key)
-		o.keys[*key] = aead
-	}
-	o.last, o.aead = *key, aead
-	return aead
+	return o.aead
 }

@@ -89,26 +89,15 @@ func TestSealNeverRepeats(t *testing.T) {
 	} else if new(Opener).Open(append(bytes.Clone(one[:at]), two[at:]...)).Valid() {
 		t.Fatal("the body of another frame opens")
 	}
-	if s.count = sealLimit - 1; s.Spent() {
-		t.Error("spent too early")
-	}
-	if sealed(s, f.Append(nil)); !s.Spent() {
-		t.Error("not spent at its limit")
-	}
 }
 
-// TestOpenerForgets: more keys than it remembers open all the same.
-func TestOpenerForgets(t *testing.T) {
+// TestOpenerTakesAnyKey: frames with keys in any order open.
+func TestOpenerTakesAnyKey(t *testing.T) {
 	var o Opener
 	f := Frame{Kind: KindData, To: "b", From: "a", Payload: []byte("payload")}
-	for round := range 2 {
-		for n := range 2 * maxOpening {
-			if !o.Open(sealed(NewSealer(testKey(byte(n))), f.Append(nil))).Valid() {
-				t.Fatalf("round %d, key %d: not valid", round, n)
-			}
-			if len(o.keys) > maxOpening {
-				t.Fatalf("it remembers %d keys", len(o.keys))
-			}
+	for _, n := range []byte{1, 1, 2, 1, 3, 3, 0} {
+		if !o.Open(sealed(NewSealer(testKey(n)), f.Append(nil))).Valid() {
+			t.Fatalf("key %d: not valid", n)
 		}
 	}
 }

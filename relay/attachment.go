@@ -23,7 +23,7 @@ type Attachment struct {
 	wake    chan struct{} // cap 1: the outbox has something for Run
 	done    chan struct{} // closed at the end
 
-	opener codec.Opener // owned by Run
+	opener *codec.Opener // owned by Run; nil: in an open mesh nothing is sealed
 
 	// guarded by mu, which comes before Hub.mu
 	mu    sync.Mutex
@@ -99,7 +99,7 @@ func (a *Attachment) hand(h Handler, data, split []byte) []byte {
 
 func (a *Attachment) handFrame(h Handler, f codec.Raw) {
 	if !a.ended() && !linkOnly(f) {
-		h.HandleFrame(a.opener.Open(f))
+		h.HandleFrame(openWith(a.opener, f))
 	}
 }
 

@@ -141,3 +141,33 @@ func testPacked(t *testing.T, takes []int, size int, meanwhile string, seals, en
 		t.Errorf("of %d bytes, sealed %v, with %v taken at once, and %d behind them %d arrive: %v", len(first), seals, takes, len(meanwhile), len(got), err)
 	}
 }
+
+// TestKeysEndWithTheWrite: who held a name, and has the keys of what came then, has none of what is sent later.
+func TestKeysEndWithTheWrite(t *testing.T) {
+	var wire bytes.Buffer
+	w := packing(&wire, true)
+	long := data("a", "b", 1, 0, strings.Repeat("l", sealFrom))
+	for range 2 {
+		if err := w.writeBuffers([][]byte{long}, nil); err != nil {
+			t.Fatal(err)
+		}
+		d := &direct{secure: w}
+		d.rc = between{func() { wire.Write(d.b); d.n = len(d.b) }}
+		if n, owed := d.write(long); n != len(long) || owed != 0 {
+			t.Fatal(n, owed)
+		}
+	}
+	got, err := io.ReadAll(unpacking(wire.Bytes(), 4096))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]bool{}
+	for len(got) > 0 {
+		f, rest, _ := codec.Next(got)
+		keys[string(f.Payload()[:codec.SealKey])] = codec.IsSealed(f)
+		got = rest
+	}
+	if len(keys) != 4 {
+		t.Errorf("four writes have %d keys", len(keys))
+	}
+}

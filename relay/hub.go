@@ -120,7 +120,7 @@ type Hub struct {
 	votes     []*shake
 	news      news
 	idle      chan struct{} // not nil: to be closed when no link is left
-	look      time.Duration // when the wheel looks at every link next
+	looked    time.Duration // when the wheel last looked at every link
 	doubts    int           // how many links may be doubted
 }
 
@@ -297,6 +297,9 @@ func (h *Hub) newAttachment() *Attachment {
 	a := &Attachment{
 		hub: h, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		listing: listingOf(&own, ""),
+	}
+	if len(h.psks) > 0 {
+		a.opener = new(codec.Opener)
 	}
 	a.entry.Relay = true
 	a.packed = a.entry.Append(nil)

@@ -51,7 +51,7 @@ type Link struct {
 	// owned by who reads
 	in      inbuf
 	frames  frameWatch
-	opener  codec.Opener
+	opener  *codec.Opener // nil: in an open mesh nothing is sealed
 	handler Handler
 
 	// guarded by mu
@@ -69,6 +69,9 @@ func newLink(conn net.Conn, in inbuf, w codec.Welcome, cfg *DialConfig) *Link {
 		conn: conn, in: in, welcome: w,
 		now: cfg.Clock, log: cfg.Logger, quit: make(chan struct{}), over: make(chan struct{}),
 		reading: reading{nudge: make(chan struct{}, 1)},
+	}
+	if _, ok := conn.(*secureConn); ok {
+		l.opener = new(codec.Opener)
 	}
 	l.beat.Store(int64(w.Heartbeat))
 	if l.now == nil {
@@ -179,7 +182,7 @@ func (l *Link) handle() (woken, others int, err error) {
 			err = l.own(f)
 		} else {
 			handled = true
-			l.handler.HandleFrame(l.opener.Open(f))
+			l.handler.HandleFrame(openWith(l.opener, f))
 		}
 		whole += len(f)
 		l.in.consume(len(f))

@@ -29,8 +29,6 @@ const (
 
 	// sealFrom is the payload from which on a frame is sealed: for shorter ones a record of their own costs more than it saves.
 	sealFrom = 4 << 10
-	// maxSealers is how many destinations a link keeps a key for.
-	maxSealers = 64
 	// parcelSpace has room for a message of 64 KiB in sealed frames.
 	parcelSpace = 4 * (codec.MaxFrame + recordExtra)
 )
@@ -49,9 +47,11 @@ type secureConn struct {
 
 	// owned by who writes
 	enc     *half
-	sealers map[string]*codec.Sealer // by destination; nil: this side seals nothing
-	parcels []*parcel                // not written yet; into the last more may go
-	bufs    net.Buffers              // of the parcels
+	seals   bool          // of a dialler: it seals long payloads. A relay passes on what is sealed
+	sealer  *codec.Sealer // for what is written at once to …
+	sealed  string        // … this destination; nil: none yet
+	parcels []*parcel     // not written yet; into the last more may go
+	bufs    net.Buffers   // of the parcels
 	left    net.Buffers
 	begun   int    // bytes that are still to come of a frame …
 	passing bool   // … and go as they are
@@ -213,7 +213,7 @@ func (s *secureConn) Write(b []byte) (int, error) {
 func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 	defer s.release()
 	in := pieces{first: s.held, bufs: bufs}
-	s.held = s.held[:0]
+	s.held, s.sealer = s.held[:0], nil
 	for in.more() {
 		s.pack(&in)
 		if len(s.parcels) > turnBytes/chunkSize {
@@ -228,6 +228,7 @@ func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 // writeDirect packs b, which is whole frames, and writes what d takes at once. It returns how many bytes of parcels are left
 // for the next writeBuffers.
 func (s *secureConn) writeDirect(b []byte, d *direct) (owed int) {
+	s.sealer = nil
 	for in := (pieces{first: b}); in.more(); {
 		s.pack(&in)
 	}
@@ -318,18 +319,18 @@ pack:
 			break
 		}
 		f := in.peek(p.b[at : at+codec.MaxHead])
-		if len(f) < codec.HeaderSize || codec.IsSealed(f) && len(f) < codec.HeadSize(f) {
+		if len(f) < codec.HeaderSize || s.passes(f) && len(f) < codec.HeadSize(f) {
 			in.skip(len(f))
 			s.held = append(s.held, f...)
 			break
 		}
 		head, size := codec.HeadSize(f), wholeFrame(f)
 		switch {
-		case codec.IsSealed(f) && head <= size && size <= codec.MaxFrame:
+		case s.passes(f):
 			at += in.copy(p.b[at:], head)
 			s.begun, s.passing = size-head, true
 			break pack
-		case s.seals(f, size-head) && in.has(size):
+		case s.mustSeal(f, size-head) && head <= len(f) && in.has(size):
 			if end-at < size+codec.SealSize {
 				p.full = true
 				break pack
@@ -337,7 +338,7 @@ pack:
 			in.skip(head)
 			bodyAt := at + head + codec.SealHead + recordTail + recordTag
 			payload := in.peek(p.b[bodyAt : bodyAt+size-head])
-			f, sealed := s.sealer(codec.Raw(f).To()).Seal(p.b[at:at], p.b[bodyAt:bodyAt], f[:head], payload)
+			f, sealed := s.sealerTo(codec.Raw(f).To()).Seal(p.b[at:at], p.b[bodyAt:bodyAt], f[:head], payload)
 			in.skip(len(payload))
 			at += len(f)
 			body = len(sealed)
@@ -372,23 +373,37 @@ func shortRun(b []byte, room int) (n int) {
 	return n
 }
 
-// seals tells whether this side seals a frame with so long a payload. Best effort may be for several.
-func (s *secureConn) seals(f codec.Raw, payload int) bool {
-	return s.sealers != nil && payload >= sealFrom && payload <= codec.MaxPayload && f.Kind() == codec.KindData && f.Stream() != 0
+// passes tells whether f is sealed, and to be passed on so.
+func (s *secureConn) passes(f []byte) bool {
+	size := wholeFrame(f)
+	return !s.seals && codec.IsSealed(f) && codec.HeadSize(f) <= size && size <= codec.MaxFrame
 }
 
-func (s *secureConn) sealer(to []byte) *codec.Sealer {
-	k := s.sealers[string(to)]
-	if k == nil || k.Spent() {
-		if len(s.sealers) >= maxSealers {
-			clear(s.sealers)
-		}
+// mustSeal tells whether f, with so long a payload, is to be sealed. Best effort may be for several.
+func (s *secureConn) mustSeal(f codec.Raw, payload int) bool {
+	return s.seals && payload >= sealFrom && payload <= codec.MaxPayload && f.Kind() == codec.KindData && f.Stream() != 0 && f[sealedAt] == 0
+}
+
+// sealerTo is what seals for a destination: with a key for what is written to it at once and in a row. So who has a name for a while
+// learns no key of what is sent to those who have it later.
+func (s *secureConn) sealerTo(to []byte) *codec.Sealer {
+	if s.sealer == nil || s.sealed != string(to) {
 		var key [codec.SealKey]byte
 		rand.Read(key[:])
-		k = codec.NewSealer(key)
-		s.sealers[string(to)] = k
+		s.sealer = codec.NewSealer(key)
+		if s.sealed != string(to) {
+			s.sealed = string(to)
+		}
 	}
-	return k
+	return s.sealer
+}
+
+// openWith opens f, if there is something to open frames with.
+func openWith(o *codec.Opener, f codec.Raw) codec.Raw {
+	if o == nil {
+		return f
+	}
+	return o.Open(f)
 }
 
 // pieces is bytes in several buffers, read from the begin.

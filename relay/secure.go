@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/flynn/noise"
-
-	"ultrasockets/codec"
 )
 
 // Sizes of the secure channel (WIRE.md section 10).
@@ -88,7 +86,7 @@ func secureClient(conn net.Conn, in inbuf, psk, prologue []byte) (*secureConn, e
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWrongSecret, err)
 	}
-	s.enc, s.dec, s.sealers = newHalf(out), newHalf(back), make(map[string]*codec.Sealer)
+	s.enc, s.dec, s.seals = newHalf(out), newHalf(back), true
 	return s, nil
 }
 

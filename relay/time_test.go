@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -577,4 +578,40 @@ func TestMissedUpdates(t *testing.T) {
 		<-k.done
 		<-got.done
 	})
+}
+
+// TestWheelFollowsTheHeartbeat: when a large mesh has become small, links are looked at as often as in any small one.
+func TestWheelFollowsTheHeartbeat(t *testing.T) {
+	const tick = 250 * time.Millisecond
+	for _, links := range []int{1, 1_000, 20_000} {
+		now := time.Second
+		h := NewHub(HubConfig{Mesh: "lab", Own: hello("relay"), Clock: func() time.Duration { return now }})
+		defer h.Close()
+		turn := func() {
+			now += tick
+			h.clock.publish(now)
+			h.turn(now, tick, 0)
+		}
+		for i := range links {
+			h.names[fmt.Sprint("n", i)] = nil
+		}
+		turn()
+		clear(h.names)
+		turn()
+		conn, other := net.Pipe()
+		defer other.Close()
+		p := &peer{hub: h, conn: conn, ended: make(chan struct{})}
+		p.out.conn, p.out.clock = conn, &h.clock
+		p.beat.Store(int64(h.heartbeat()))
+		p.lastRead.Store(int64(now))
+		h.peers[p] = struct{}{}
+		silent := now
+		for !isClosed(p.ended) {
+			turn()
+		}
+		delete(h.peers, p)
+		if dead := p.dead(); now-silent > dead+2*tick {
+			t.Errorf("after %d links: dead after %v, and not %v", links, now-silent, dead)
+		}
+	}
 }

@@ -90,8 +90,8 @@ func (h *Hub) turn(now, stood, grace time.Duration) {
 		return
 	}
 	defer h.mu.Unlock()
-	if now >= h.look || h.doubts > 0 {
-		h.look, h.doubts = now+h.heartbeat()/5, 0
+	if now-h.looked >= h.heartbeat()/5 || h.doubts > 0 {
+		h.looked, h.doubts = now, 0
 		for p := range h.peers {
 			if p.overdue(now, grace) {
 				p.kill(ErrLinkDead)
