@@ -23,7 +23,7 @@
 //  7. The receiving link's reader hands each frame to the [Handler]: Run, or
 //     who waits in Await or Visit for what comes (reading.go).
 //
-// With a secret, records lie between the outboxes and the sockets (records.go).
+// With a secret, records lie between the outboxes and the sockets (packing.go, records.go).
 // Long payloads are sealed there by the link that sends them, and opened by the
 // port that receives them; on the way they are bytes like any others.
 //
