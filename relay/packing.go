@@ -148,13 +148,10 @@ func (s *secureConn) mustSeal(f codec.Raw, payload int) bool {
 // sealerTo is what seals for a destination: with a key for what is written to it at once and in a row. So who has a name for a while
 // learns no key of what is sent to those who have it later.
 func (s *secureConn) sealerTo(to []byte) *codec.Sealer {
-	if s.sealer == nil || s.sealed != string(to) {
+	if s.sealer == nil || s.sealsTo != string(to) {
 		var key [codec.SealKey]byte
 		rand.Read(key[:])
-		s.sealer = codec.NewSealer(key)
-		if s.sealed != string(to) {
-			s.sealed = string(to)
-		}
+		s.sealer, s.sealsTo = codec.NewSealer(key), string(to)
 	}
 	return s.sealer
 }

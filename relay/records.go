@@ -40,8 +40,8 @@ type secureConn struct {
 	// owned by who writes
 	enc     *half
 	seals   bool          // of a dialler: it seals long payloads. A relay passes on what is sealed
-	sealer  *codec.Sealer // for what is written at once to …
-	sealed  string        // … this destination; nil: none yet
+	sealer  *codec.Sealer // for what goes with the next write to …
+	sealsTo string        // … this destination; nil: nothing yet
 	parcels []*parcel     // not written yet; into the last more may go
 	bufs    net.Buffers   // of the parcels
 	left    net.Buffers
@@ -196,7 +196,7 @@ func (s *secureConn) Write(b []byte) (int, error) {
 func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 	defer s.release()
 	in := pieces{first: s.held, bufs: bufs}
-	s.held, s.sealer = s.held[:0], nil
+	s.held = s.held[:0]
 	for in.more() {
 		s.pack(&in)
 		if len(s.parcels) > turnBytes/chunkSize {
@@ -211,10 +211,10 @@ func (s *secureConn) writeBuffers(bufs [][]byte, o *outbox) error {
 // writeDirect packs b, which is whole frames, and writes what d takes at once. It returns how many bytes of parcels are left
 // for the next writeBuffers.
 func (s *secureConn) writeDirect(b []byte, d *direct) (owed int) {
-	s.sealer = nil
 	for in := (pieces{first: b}); in.more(); {
 		s.pack(&in)
 	}
+	s.sealer = nil
 	for i, p := range s.parcels {
 		if p.from += d.once(p.b[p.from:p.to]); p.from < p.to {
 			s.parcels = slices.Delete(s.parcels, 0, i)
@@ -245,7 +245,7 @@ func (s *secureConn) release() {
 		s.parcels[i] = nil
 	}
 	clear(s.bufs)
-	s.parcels, s.bufs = s.parcels[:0], s.bufs[:0]
+	s.parcels, s.bufs, s.sealer = s.parcels[:0], s.bufs[:0], nil
 }
 
 // openWith opens f, if there is something to open frames with.
