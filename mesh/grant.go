@@ -108,7 +108,21 @@ func (in *intake) roomy() bool {
 // spend notes that a frame was taken which costs n bytes of r's window.
 func (in *intake) spend(r *receiver, n int) {
 	in.arrived += n
+	in.spent += uint64(n)
 	in.setWindow(r, max(0, r.window-n), r.messages)
+}
+
+// setLow decides when the next Ack for r leaves at once: when half of its window is left if it alone has kept the line busy since
+// the last one, so that it need not pause; a third if another sent as much, and so on. While one of many waits, the others
+// go on, and each Ack is for more, which costs everybody less.
+func (in *intake) setLow(r *receiver, used int) {
+	busy := 1 // senders
+	if used > 0 {
+		busy = int(min(max(1, (in.spent-r.spentAt)/uint64(used)), manyBusy))
+	}
+	r.spentAt = in.spent
+	r.low = max(r.window/(busy+1), min(r.window/2, 2*minCut)) // a sender with less than minCut left waits
+	r.lowCount = r.messages / (busy + 1)
 }
 
 // line is how much the senders should have under way together, so that on a slow line nothing waits long behind a stream:
@@ -167,7 +181,9 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	if window == 0 {
 		in.starve(r)
 	}
+	used := r.told - r.window
 	in.setWindow(r, window, messages)
+	in.setLow(r, used)
 	return r.appendAck(dst, in.me)
 }
 

@@ -21,6 +21,7 @@ const (
 	calmLine      = 2 << 20               // what all senders together may have under way, in bytes …
 	maxOutbox     = 1 << 30               // what is believed of a relay's outbox
 	lineTime      = 20 * time.Millisecond // … or what comes in so long, if that is more
+	manyBusy      = 7                     // more senders at a time do not make acknowledgements rarer
 	minGrant      = 2048                  // a message larger than the inbox is granted to its end when its window is smaller than this
 	drawMost      = 64                    // parcels that the application gets at a time, behind the scenes
 	wakeRoom      = 8 << 10               // those that wait for room in the inbox go on when there is so much
@@ -62,6 +63,7 @@ type intake struct {
 	arrived   int           // bytes spent of windows since lineAt
 	lineAt    time.Duration // when rate was taken
 	rate      int           // … and in a lineTime before
+	spent     uint64        // bytes spent of windows since the node began
 	receivers map[string]*receiver
 	inbox     inbox
 	lend      bool // what arrives may be lent: its memory is used again

@@ -31,8 +31,10 @@ type receiver struct {
 	// the window granted from expected on
 	window     int           // what is left of it, in bytes …
 	messages   int           // … and in messages
-	told       int           // the window in the last Ack, in bytes …
-	toldCount  int           // … and in messages
+	told       int           // the window in the last Ack, in bytes
+	spentAt    uint64        // intake.spent at the last Ack
+	low        int           // the next one is due at once when no more than so much of the window is left, in bytes …
+	lowCount   int           // … or in messages
 	appetite   int           // what may be granted at most: it doubles each time half of it is used
 	starved    bool          // is in intake.starved
 	turnedAway bool          // the frame at expected came while there was no room: it is asked for when there is
@@ -189,9 +191,9 @@ func (r *receiver) take(n uint64) (now, soon bool) {
 	return now, soon
 }
 
-// isUrgent tells whether an answer is due at once: somebody waits for it, or half the window is used.
+// isUrgent tells whether an answer is due at once: somebody waits for it, or little of the window is left.
 func (r *receiver) isUrgent() bool {
-	return r.resetDue || r.refusal != 0 || r.ackNow || r.ackDue && (2*r.window <= r.told || 2*r.messages <= r.toldCount)
+	return r.resetDue || r.refusal != 0 || r.ackNow || r.ackDue && (r.window <= r.low || r.messages <= r.lowCount)
 }
 
 // appendAnswers appends the Reset and the Unreachable that are due.
@@ -213,7 +215,7 @@ func (r *receiver) appendAnswers(dst []byte, me string) []byte {
 
 func (r *receiver) appendAck(dst []byte, me string) []byte {
 	r.ackNow, r.ackDue = false, false
-	r.told, r.toldCount = r.window, r.messages
+	r.told = r.window
 	a := codec.Ack{Window: uint32(r.window), Messages: uint32(r.messages), Taken: r.taken}
 	f := codec.Frame{Kind: codec.KindAck, To: r.from, From: me, Stream: r.stream, Seq: r.expected, Payload: a.Append(r.ackBody[:0])}
 	return f.Append(dst)

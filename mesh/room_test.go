@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -192,6 +193,53 @@ func TestWindowsOfMany(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAcksOfMany: a sender that has the line to itself hears of its progress in time to go on without a pause; each of many that
+// share it hears more rarely, and none is left with too little to go on.
+func TestAcksOfMany(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		busy, quiet  int
+		window, left int // of each; and when the Ack is due
+	}{
+		{"alone", 1, 0, 64 << 10, 32 << 10},
+		{"beside quiet ones", 1, 15, 64 << 10, 32 << 10},
+		{"two", 2, 0, 60 << 10, 20 << 10},
+		{"sixteen", 16, 0, 64 << 10, 8 << 10},
+		{"small windows", 16, 0, 8 << 10, 2 * minCut},
+		{"smallest windows", 16, 0, minCut, minCut / 2},
+	} {
+		in := newIntake("b", 256<<20, 64<<20, unpackPlain)
+		all := make([]*receiver, c.busy+c.quiet)
+		for i := range all {
+			all[i] = &receiver{from: strconv.Itoa(i), overhead: 30, known: true}
+		}
+		grant := func(r *receiver) {
+			used := r.told - r.window
+			in.setWindow(r, c.window, 1000)
+			in.setLow(r, used)
+			r.told, r.ackDue = c.window, true
+		}
+		for _, r := range all {
+			grant(r)
+		}
+		due := func(r *receiver) (left int) {
+			for !r.isUrgent() {
+				for _, other := range all[:c.busy] {
+					in.spend(other, 16)
+				}
+			}
+			return r.window
+		}
+		due(all[0])
+		for _, r := range all {
+			grant(r)
+		}
+		if left := due(all[0]); left > c.left || left < c.left-16 {
+			t.Errorf("%s: the Ack is due when %d of %d are left, want %d", c.name, left, c.window, c.left)
+		}
+	}
 }
 
 // TestReplyPassesFullInbox: who waits for a reply may be the one who would make room.
