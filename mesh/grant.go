@@ -2,6 +2,8 @@ package mesh
 
 import (
 	"time"
+
+	"ultrasockets/codec"
 )
 
 // Step 7 of a message's way, the answers: what an intake tells the senders, and above all how much each may send.
@@ -109,19 +111,20 @@ func (in *intake) roomy() bool {
 func (in *intake) spend(r *receiver, n int) {
 	in.arrived += n
 	in.spent += uint64(n)
+	r.used += uint64(n)
 	in.setWindow(r, max(0, r.window-n), r.messages)
 }
 
 // setLow decides when the next Ack for r leaves at once: when half of its window is left if it alone has kept the line busy since
-// the last one, so that it need not pause; a third if another sent as much, and so on. While one of many waits, the others
-// go on, and each Ack is for more, which costs everybody less.
-func (in *intake) setLow(r *receiver, used int) {
+// the last one, so that it need not pause; a third if another sent as much, and so on. While one of several waits, the others
+// go on, and each Ack is for more, which costs everybody less. What is left has room for any frame: not all senders cut them.
+func (in *intake) setLow(r *receiver) {
 	busy := 1 // senders
-	if used > 0 {
-		busy = int(min(max(1, (in.spent-r.spentAt)/uint64(used)), manyBusy))
+	if r.used > 0 {
+		busy = int(min((in.spent-r.spentAt)/r.used, manyBusy))
 	}
-	r.spentAt = in.spent
-	r.low = max(r.window/(busy+1), min(r.window/2, 2*minCut)) // a sender with less than minCut left waits
+	r.used, r.spentAt = 0, in.spent
+	r.low = max(r.window/(busy+1), min(r.window/2, codec.MaxFrame))
 	r.lowCount = r.messages / (busy + 1)
 }
 
@@ -181,9 +184,8 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	if window == 0 {
 		in.starve(r)
 	}
-	used := r.told - r.window
 	in.setWindow(r, window, messages)
-	in.setLow(r, used)
+	in.setLow(r)
 	return r.appendAck(dst, in.me)
 }
 

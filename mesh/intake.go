@@ -21,7 +21,7 @@ const (
 	calmLine      = 2 << 20               // what all senders together may have under way, in bytes …
 	maxOutbox     = 1 << 30               // what is believed of a relay's outbox
 	lineTime      = 20 * time.Millisecond // … or what comes in so long, if that is more
-	manyBusy      = 7                     // more senders at a time do not make acknowledgements rarer
+	manyBusy      = 3                     // more senders at a time do not make acknowledgements rarer
 	minGrant      = 2048                  // a message larger than the inbox is granted to its end when its window is smaller than this
 	drawMost      = 64                    // parcels that the application gets at a time, behind the scenes
 	wakeRoom      = 8 << 10               // those that wait for room in the inbox go on when there is so much

@@ -32,7 +32,8 @@ type receiver struct {
 	window     int           // what is left of it, in bytes …
 	messages   int           // … and in messages
 	told       int           // the window in the last Ack, in bytes
-	spentAt    uint64        // intake.spent at the last Ack
+	used       uint64        // bytes of windows that it has spent since …
+	spentAt    uint64        // … and intake.spent then
 	low        int           // the next one is due at once when no more than so much of the window is left, in bytes …
 	lowCount   int           // … or in messages
 	appetite   int           // what may be granted at most: it doubles each time half of it is used
