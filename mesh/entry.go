@@ -123,14 +123,23 @@ func (e *entry) join(d *draft) {
 	e.count++
 }
 
-// joinBytes puts a byte string behind the messages of e, where there must be room for it, and gives how many bytes that took.
-func (e *entry) joinBytes(b []byte) int {
-	at := len(e.data)
-	e.data = codec.AppendBytes(e.data[:at+codec.SeveralLength], b)
-	n := len(e.data) - at
-	binary.BigEndian.PutUint16(e.data[at:], uint16(n-codec.SeveralLength))
-	e.count++
-	return n
+// joinBytes puts byte strings of at most so many bytes each behind the messages of e, as long as there is so much room left as
+// they may take: no more than there is without more memory. It gives how many, and the bytes that they took.
+func (e *entry) joinBytes(list [][]byte, most, room int) (n, size int) {
+	data := e.data
+	for _, b := range list {
+		if len(b) > most || codec.SeveralLength+codec.MaxBytesHead+len(b) > room-size {
+			break
+		}
+		at := len(data)
+		data = codec.AppendBytes(data[:at+codec.SeveralLength], b)
+		binary.BigEndian.PutUint16(data[at:], uint16(len(data)-at-codec.SeveralLength))
+		size += len(data) - at
+		n++
+	}
+	e.data = data
+	e.count += int32(n)
+	return n, size
 }
 
 // room is how many bytes fit in without more memory.

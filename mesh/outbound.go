@@ -207,10 +207,7 @@ func (o *outbound) join(to string, list ...[]byte) int {
 	if s == nil || s.to != to || o.refuses.Load() || !s.mu.TryLock() {
 		return 0
 	}
-	n := 0
-	for n < len(list) && s.joinBytes(list[n]) {
-		n++
-	}
+	n := s.joinBytes(list)
 	s.mu.Unlock()
 	return n
 }
@@ -224,17 +221,19 @@ func (s *outStream) letJoin(set *settings) {
 	}
 }
 
-// joinBytes is join of a byte string where letJoin has allowed it. The caller holds s.mu.
-func (s *outStream) joinBytes(b []byte) bool {
-	if len(b) > s.most || codec.SeveralLength+codec.MaxBytesHead+len(b) > s.rest {
-		return false
+// joinBytes is join where letJoin has allowed it. The caller holds s.mu.
+func (s *outStream) joinBytes(list [][]byte) (n int) {
+	if s.rest == 0 || len(list) == 0 {
+		return 0
 	}
-	n := s.open.joinBytes(b)
-	s.rest -= n
-	s.bytes += n
-	s.pushed++
-	s.joined = true
-	return true
+	n, size := s.open.joinBytes(list, s.most, s.rest)
+	if n > 0 {
+		s.rest -= size
+		s.bytes += size
+		s.pushed += uint64(n)
+		s.joined = true
+	}
+	return n
 }
 
 // send queues a message, and waits for room until ctx ends.

@@ -185,16 +185,14 @@ type meshOutlet struct {
 	node  *mesh.Node
 	to    string
 	ctx   context.Context // of the last Send
-	buf   []byte          // what is gathered …
-	batch [][]byte        // … and the messages in it
+	batch [][]byte        // what is gathered …
+	size  int             // … and its bytes
 	each  bool            // nothing is gathered
 	alone []byte          // what is sent by itself
 }
 
-const (
-	outletBuffer = 8 << 10 // how much is gathered
-	outletLarge  = 2 << 10 // from this size on nothing is
-)
+// outletLarge is the size of a message from which on nothing is gathered.
+const outletLarge = 2 << 10
 
 func (o *meshOutlet) Send(ctx context.Context, m []byte) error {
 	o.ctx = ctx
@@ -202,23 +200,19 @@ func (o *meshOutlet) Send(ctx context.Context, m []byte) error {
 		o.alone = m
 		return o.node.Send(ctx, o.to, &o.alone) // to make an any of a slice takes an allocation
 	}
-	if o.buf == nil {
-		o.buf = make([]byte, 0, outletBuffer)
-	}
-	if len(o.buf)+len(m) > cap(o.buf) {
+	if o.size+len(m) > load.Gathered {
 		if err := o.Flush(); err != nil {
 			return err
 		}
 	}
-	at := len(o.buf)
-	o.buf = append(o.buf, m...)
-	o.batch = append(o.batch, o.buf[at:])
+	o.batch = append(o.batch, m)
+	o.size += len(m)
 	return nil
 }
 
 func (o *meshOutlet) Flush() error {
 	_, err := o.node.SendBatch(o.ctx, o.to, o.batch)
-	o.buf, o.batch = o.buf[:0], o.batch[:0]
+	o.batch, o.size = o.batch[:0], 0
 	return err
 }
 

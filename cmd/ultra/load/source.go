@@ -27,13 +27,13 @@ type Source struct {
 
 // Sizes of a source's pool: more than any compressor or frame looks back.
 const (
-	poolSize     = 256 << 10
-	poolSizeAsks = 16 << 10 // there are many who ask, each a message at a time
-	poolMessages = 4        // at least
+	poolSize     = 256 << 10 // at least, and what the outlets may gather, twice
+	poolSizeAsks = 16 << 10  // there are many who ask, each a message at a time
+	poolMessages = 4         // at least
 )
 
 func newSource(w Work, id, round uint32, targets int, stop *atomic.Bool) *Source {
-	n := poolSize
+	n := max(poolSize, 2*targets*Gathered)
 	if w.Asks > 0 {
 		n = poolSizeAsks
 	}
@@ -51,7 +51,8 @@ func newSource(w Work, id, round uint32, targets int, stop *atomic.Bool) *Source
 	return s
 }
 
-// Next makes the next message to a target, the last one if the time is over. It is the caller's until the call after.
+// Next makes the next message to a target, the last one if the time is over. Its bytes stay as they are for as long as an
+// Outlet needs them; of one that is asked, until the call after.
 func (s *Source) Next(target int) (m []byte, last bool) {
 	last = s.stop.Load()
 	return s.make(target, last), last

@@ -29,9 +29,13 @@ type Way struct {
 	Close  func()
 }
 
+// Gathered is how many bytes of messages an outlet may have sent through it before it is done with the first of them.
+const Gathered = 8 << 10
+
 // Outlet sends the messages of one sender to one receiver.
 type Outlet interface {
-	// Send queues m, which is the caller's again when it returns. It waits when too much is queued.
+	// Send queues m, whose bytes stay as they are until Flush has returned, or [Gathered] more bytes have been sent through
+	// this outlet. It waits when too much is queued.
 	Send(ctx context.Context, m []byte) error
 	// Flush makes what is queued leave.
 	Flush() error
