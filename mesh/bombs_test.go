@@ -18,7 +18,7 @@ type told struct {
 	news        chan struct{} // capacity 1
 }
 
-func (h *told) HandleFrame(f codec.Raw) {
+func (h *told) HandleFrame(f codec.Raw, _ *relay.Memory) {
 	if f.Kind() != codec.KindUnreachable {
 		return
 	}

@@ -63,14 +63,16 @@ func (b *inbound) setPort(p relay.Port) {
 	}
 }
 
-// data takes a Data frame whose checksum is good. The lock is held until end, so that a batch of frames takes it once.
-func (b *inbound) data(f codec.Raw) {
+// data takes a Data frame whose checksum is good; lent, if not nil, holds it. The lock is held until end, so that a batch of
+// frames takes it once.
+func (b *inbound) data(f codec.Raw, lent *relay.Memory) {
 	if !b.open {
 		b.mu.Lock()
 		b.open, b.now, b.wall = true, b.clock(), b.timeOfDay()
 		b.in.lend = b.batches.Load() > 0
+		b.in.kept = nil
 	}
-	b.in.data(b.now, b.wall, f)
+	b.in.data(b.now, b.wall, f, lent)
 }
 
 // end ends a batch: answers leave, and who waits is woken.

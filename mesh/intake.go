@@ -26,6 +26,7 @@ const (
 	drawMost      = 64                    // parcels that the application gets at a time, behind the scenes
 	wakeRoom      = 8 << 10               // those that wait for room in the inbox go on when there is so much
 	believed      = 16 * codec.MaxPayload // memory that a message may claim with its first frame
+	leastKept     = codec.MaxPayload / 2  // what is smaller is copied out of where it was read
 	leastLent     = 256                   // what is smaller is not lent: pooled memory would be mostly empty
 	oversizeGrant = 4 * codec.MaxPayload  // step in which a message larger than the inbox is granted to its end
 )
@@ -66,9 +67,10 @@ type intake struct {
 	spent     uint64        // bytes spent of windows since the node began
 	receivers map[string]*receiver
 	inbox     inbox
-	lend      bool // what arrives may be lent: its memory is used again
-	drawn     int  // parcels on their way from the inbox to the application
-	used      int  // bytes of inbox, half messages and requests not yet handled
+	lend      bool          // what arrives may be lent: its memory is used again
+	kept      *relay.Memory // of the read of which something was left where it is, and paid for; nil: none yet
+	drawn     int           // parcels on their way from the inbox to the application
+	used      int           // bytes of inbox, half messages and requests not yet handled
 	serial    uint64
 	paused    bool
 
@@ -98,8 +100,9 @@ func newIntake(me string, limit, maxMessage int, unpack func(dst, src []byte, pa
 	}
 }
 
-// data takes a Data frame with a good checksum. wall is the local time that its message gets if it is complete.
-func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw) {
+// data takes a Data frame with a good checksum. wall is the local time that its message gets if it is complete; lent, if not
+// nil, holds the frame.
+func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw, lent *relay.Memory) {
 	in.stats.frames++
 	r := in.receivers[string(f.From())]
 	if f.Stream() == 0 {
@@ -112,12 +115,12 @@ func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw) {
 		in.receivers[from] = r
 	}
 	in.activate(now, r)
-	in.frame(now, wall, r, f)
+	in.frame(now, wall, r, f, lent)
 	in.note(r)
 }
 
 // frame takes a frame of a stream, or notes what is to be answered instead.
-func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.Raw) {
+func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.Raw, lent *relay.Memory) {
 	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
 	// A whole reply passes the inbox by: it never waits for room, lest who waits for it makes none.
 	reply := f.Flags()&(codec.FlagReply|codec.FlagMore) == codec.FlagReply && len(r.half) == 0
@@ -142,7 +145,7 @@ func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.
 	}
 	reason := r.refusing // the rest of a refused message is refused too
 	if reason == 0 {
-		reason = in.accept(r, wall, f)
+		reason = in.accept(r, wall, f, lent)
 	}
 	if reason != 0 {
 		in.stats.refused++
@@ -162,7 +165,7 @@ func (in *intake) countWanted(before bool, r *receiver) {
 }
 
 // accept takes the frame that r expects, or says why it cannot.
-func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.UnreachableReason {
+func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw, lent *relay.Memory) codec.UnreachableReason {
 	if f.Flags()&codec.FlagsUnknown != 0 {
 		return codec.Unsupported
 	}
@@ -171,10 +174,10 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 		return codec.Unsupported
 	}
 	if f.Packing() != 0 {
-		in.scratch = payload[:0]
+		in.scratch, lent = payload[:0], nil
 	}
 	if f.Flags()&codec.FlagSeveral != 0 {
-		return in.acceptSeveral(r, wall, f.Flags(), payload)
+		return in.acceptSeveral(r, wall, f.Flags(), payload, lent)
 	}
 	if len(r.half)+len(payload) > in.maxMessage {
 		return codec.TooLarge
@@ -196,12 +199,16 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 		return 0
 	}
 	// Its own copy: it is the application's from here on, unless it is lent.
-	data, memory := payload, (*relay.Memory)(nil)
+	data, memory, cost := payload, (*relay.Memory)(nil), len(payload)+messageCost
 	switch {
 	case len(r.half) > 0:
 		r.add(payload, lend)
 		in.used += len(payload)
 		data = r.half
+		cost = len(data) + messageCost
+	case lend && in.keeps(payload, lent):
+		memory = lent
+		cost += in.keep(lent)
 	case lend && len(payload) >= leastLent:
 		memory = relay.NewMemory(len(payload))
 		data = append(memory.Bytes(), payload...)
@@ -216,12 +223,12 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw) codec.Unreach
 		memory, r.memory = r.memory, nil
 	}
 	in.dropHalf(r)
-	in.complete(r, f.Flags(), parcel{next: m, left: 1, cost: len(data) + messageCost, memory: memory}, wall)
+	in.complete(r, f.Flags(), parcel{next: m, left: 1, cost: cost, memory: memory}, wall)
 	return 0
 }
 
 // acceptSeveral takes a frame of several whole messages, all of them or none.
-func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, payload []byte) codec.UnreachableReason {
+func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, payload []byte, lent *relay.Memory) codec.UnreachableReason {
 	if flags&codec.FlagMore != 0 || len(r.half) > 0 || len(payload) == 0 {
 		return codec.Unsupported
 	}
@@ -244,7 +251,13 @@ func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, 
 	in.spend(r, r.overhead+len(payload))
 	p := parcel{left: count, cost: len(payload) + messageCost, group: flags&codec.FlagGroup != 0}
 	p.next = Message{From: r.from, To: in.me}
-	p.fill(payload, in.lends(flags) && len(payload) >= leastLent)
+	switch lend := in.lends(flags); {
+	case lend && in.keeps(payload, lent):
+		p.piece, p.memory = payload, lent
+		p.cost += in.keep(lent)
+	default:
+		p.fill(payload, lend && len(payload) >= leastLent)
+	}
 	in.complete(r, flags, p, wall)
 	return 0
 }
@@ -252,6 +265,22 @@ func (in *intake) acceptSeveral(r *receiver, wall time.Time, flags codec.Flags, 
 // lends tells whether messages with these flags may be lent: those that go to the inbox, while somebody takes batches from it.
 func (in *intake) lends(flags codec.Flags) bool {
 	return in.lend && flags&(codec.FlagRequest|codec.FlagReply) == 0
+}
+
+// keeps tells whether messages are to stay where they were read, in lent, until the application has taken them: long ones, while
+// the inbox has room for all that this keeps from being used again.
+func (in *intake) keeps(payload []byte, lent *relay.Memory) bool {
+	return lent != nil && len(payload) >= leastKept && (lent == in.kept || in.free()-in.promised >= 2*lent.Size())
+}
+
+// keep retains lent, and gives what that costs beside the messages: all of it, with the first that is kept of what was read at once.
+func (in *intake) keep(lent *relay.Memory) (cost int) {
+	lent.Retain()
+	if lent == in.kept {
+		return 0
+	}
+	in.kept = lent
+	return lent.Size()
 }
 
 // complete takes the messages that end with the frame that r expects.

@@ -41,7 +41,7 @@ func (w *wire) pass(b []byte) {
 	for len(b) > 0 {
 		f, rest, _ := codec.Next(b)
 		b = rest
-		w.in.data(w.now, time.Time{}, f)
+		w.in.data(w.now, time.Time{}, f, nil)
 	}
 }
 
@@ -71,14 +71,14 @@ func TestHalfMessageGivesWay(t *testing.T) {
 		if i == 0 {
 			flags |= codec.FlagFirst
 		}
-		w.in.data(w.now, time.Time{}, dataFrame("gone", i, flags, codec.MaxPayload))
+		w.in.data(w.now, time.Time{}, dataFrame("gone", i, flags, codec.MaxPayload), nil)
 		w.in.answers(w.now, nil, true)
 	}
 	for w.in.inbox.len() == 0 {
 		if w.now += 5 * time.Second; w.now > 30*time.Second {
 			t.Fatalf("another sender's message is still kept out after %v", w.now)
 		}
-		w.in.data(w.now, time.Time{}, dataFrame("c", 0, codec.FlagFirst|codec.FlagAckNow, 100))
+		w.in.data(w.now, time.Time{}, dataFrame("c", 0, codec.FlagFirst|codec.FlagAckNow, 100), nil)
 		w.in.answers(w.now, nil, true)
 	}
 }
@@ -141,8 +141,8 @@ func TestSmallSender(t *testing.T) {
 // TestNoTicksForNothing: once everything is said, nobody asks for ticks.
 func TestNoTicksForNothing(t *testing.T) {
 	w := newWire(1<<20, 1<<20)
-	w.in.data(0, time.Time{}, dataFrame("a", 0, codec.FlagFirst, 10))
-	w.in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagMore, 10))
+	w.in.data(0, time.Time{}, dataFrame("a", 0, codec.FlagFirst, 10), nil)
+	w.in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagMore, 10), nil)
 	w.in.answers(0, nil, true)
 	w.now = 8 * time.Minute
 	w.in.answers(w.now, nil, true)
@@ -191,7 +191,7 @@ func TestHurryPastForgotten(t *testing.T) {
 		return f
 	}
 	transmit := func(w *relay.Writing) { s.transmit(0, w, 1, plain) }
-	in.data(0, time.Time{}, next(transmit))
+	in.data(0, time.Time{}, next(transmit), nil)
 	ack, _, _ := codec.Next(in.answers(0, nil, true))
 	a, err := codec.ParseAck(ack.Payload())
 	if err != nil {
@@ -202,7 +202,7 @@ func TestHurryPastForgotten(t *testing.T) {
 	in.gone("a")   // who has forgotten the first half
 	r := in.receivers["a"]
 	expects := r.expected
-	in.data(0, time.Time{}, next(s.hurry))
+	in.data(0, time.Time{}, next(s.hurry), nil)
 	if r.expected != expects || r.refusal != 0 {
 		t.Fatalf("it expected frame %d, and then %d; refusal %d", expects, r.expected, r.refusal)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"ultrasockets/codec"
+	"ultrasockets/relay"
 )
 
 // What costs least, from within: a Send that joins what waits, and messages whose memory is lent.
@@ -135,7 +136,7 @@ func TestLentMemory(t *testing.T) {
 				if i < len(c.frames)-1 {
 					f.Flags |= codec.FlagMore
 				}
-				session{n, nil}.HandleFrame(f.Append(nil))
+				session{n, nil}.HandleFrame(f.Append(nil), nil)
 			}
 			session{n, nil}.HandleBatchEnd()
 
@@ -197,7 +198,7 @@ func TestNotLent(t *testing.T) {
 	n.in.batches.Add(1)
 	handle := func(seq uint32, flags codec.Flags) {
 		f := codec.Frame{Kind: codec.KindData, Flags: flags, To: "a", From: "b", Stream: 7, Seq: seq, Payload: make([]byte, 1000)}
-		session{n, nil}.HandleFrame(f.Append(nil))
+		session{n, nil}.HandleFrame(f.Append(nil), nil)
 	}
 	handle(0, codec.FlagFirst|codec.FlagRequest)
 	if r := n.in.in.requests; len(r) != 1 || r[0].parcel.memory != nil {
@@ -213,4 +214,75 @@ func TestNotLent(t *testing.T) {
 		t.Error("the memory of a message that was given up is held")
 	}
 	session{n, nil}.HandleBatchEnd()
+}
+
+// TestKeptWhereItWasRead: while a loop over Batches runs, long frames stay in the memory that they were read into, which is paid
+// for once a read; what is short or packed is copied out of it, and all is when the inbox has little room.
+func TestKeptWhereItWasRead(t *testing.T) {
+	const long, size = leastKept, 128 << 10
+	body := bytes.Repeat([]byte{0}, long) // a message is any CBOR item, and 0 is one
+	packed, err := codec.Snappy().Encode(nil, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := append(binary.BigEndian.AppendUint16(nil, long/2), body[:long/2]...)
+	several := append(one, one...)
+	for name, c := range map[string]struct {
+		frames []codec.Frame
+		limit  int
+		kept   int
+	}{
+		"long ones":        {[]codec.Frame{{Payload: body}, {Payload: several, Flags: codec.FlagSeveral}}, 1 << 20, 2},
+		"short ones":       {[]codec.Frame{{Payload: body[1:]}, {Payload: one, Flags: codec.FlagSeveral}, {Payload: body}}, 1 << 20, 1},
+		"packed":           {[]codec.Frame{{Payload: packed, Packing: 1}}, 1 << 20, 0},
+		"requests":         {[]codec.Frame{{Payload: body, Flags: codec.FlagRequest}}, 1 << 20, 0},
+		"in a small inbox": {[]codec.Frame{{Payload: body}, {Payload: body}}, 2*size - 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newTestNode(t)
+			n.in.in.limit = c.limit
+			n.in.batches.Add(1) // a loop over Batches runs
+			memory := relay.NewMemory(size)
+			for read := range 2 { // into the same memory
+				b, messages, cost := memory.Bytes(), 0, 0
+				for i, f := range c.frames {
+					f.Kind, f.Flags, f.To, f.From, f.Stream, f.Seq = codec.KindData, f.Flags|codec.FlagFirst, "a", "b", 7, uint32(read*len(c.frames)+i)
+					at := len(b)
+					b = f.Append(b)
+					session{n, nil}.HandleFrame(b[at:], memory)
+				}
+				if got := memory.Holders(); got != 1+c.kept {
+					t.Fatalf("%d hold the memory, want its reader and %d messages", got, c.kept)
+				}
+				for i := range n.in.in.inbox.len() {
+					p := n.in.in.inbox.at(i)
+					messages += p.left
+					cost += p.cost
+				}
+				if least := len(b) + min(c.kept, 1)*size; c.kept > 0 && cost < least {
+					t.Errorf("%d bytes are paid for, want %d at least", cost, least)
+				}
+				session{n, nil}.HandleBatchEnd()
+				for messages > 0 {
+					lent := batch{messages: make([]Message, 0, batchMost)}
+					if err := n.in.receiveBatch(t.Context(), &lent); err != nil {
+						t.Fatal(err)
+					}
+					messages -= len(lent.messages)
+					for _, m := range lent.messages {
+						if bytes.Count(m.data, []byte{0}) != len(m.data) {
+							t.Fatal("a message changed")
+						}
+					}
+					lent.giveBack()
+				}
+				if got := memory.Holders(); got != 1 {
+					t.Errorf("%d hold the memory when all is taken", got)
+				}
+				if used := n.in.in.used; used != 0 && c.frames[0].Flags&codec.FlagRequest == 0 {
+					t.Errorf("%d bytes of the inbox are still used", used)
+				}
+			}
+		})
+	}
 }

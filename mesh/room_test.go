@@ -88,7 +88,7 @@ func TestForgottenSenders(t *testing.T) {
 	for i := range 100 {
 		from := string(rune('A'+i/26)) + string(rune('a'+i%26))
 		f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagFirst, To: "b", From: from, Stream: 7, Seq: 1, Payload: make([]byte, 10)}
-		in.data(now, time.Time{}, f.Append(nil))
+		in.data(now, time.Time{}, f.Append(nil), nil)
 		in.answers(now, nil, true)
 		for range 3 {
 			now += streamKeep/2 + time.Second
@@ -246,7 +246,7 @@ func TestReplyPassesFullInbox(t *testing.T) {
 	in := newIntake("b", 32<<10, 1<<20, unpackPlain)
 	in.used = in.limit + 1
 	f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagFirst | codec.FlagReply, To: "b", From: "db", Stream: 8, Seq: 1, Payload: make([]byte, 10)}
-	in.data(0, time.Time{}, f.Append(nil))
+	in.data(0, time.Time{}, f.Append(nil), nil)
 	if len(in.replies) != 1 || in.used != in.limit+1 {
 		t.Errorf("%d replies, used %d of %d", len(in.replies), in.used, in.limit)
 	}
@@ -255,8 +255,8 @@ func TestReplyPassesFullInbox(t *testing.T) {
 // TestWantedIsForgotten: a sender that repeated a frame of a message that it never ended is waited for by nobody once it is forgotten.
 func TestWantedIsForgotten(t *testing.T) {
 	in := newIntake("b", 1<<20, 1<<20, unpackPlain)
-	in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagFirst|codec.FlagMore, 100))
-	in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagFirst|codec.FlagMore, 100))
+	in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagFirst|codec.FlagMore, 100), nil)
+	in.data(0, time.Time{}, dataFrame("a", 1, codec.FlagFirst|codec.FlagMore, 100), nil)
 	for now := time.Duration(0); now < 3*streamKeep; now += streamKeep / 3 {
 		in.answers(now, nil, true)
 	}

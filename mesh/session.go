@@ -13,14 +13,14 @@ type session struct {
 }
 
 // HandleFrame takes one frame.
-func (s session) HandleFrame(f codec.Raw) {
+func (s session) HandleFrame(f codec.Raw, lent *relay.Memory) {
 	if !f.Valid() {
 		s.n.badFrames.Add(1)
 		return
 	}
 	if f.Kind() == codec.KindData {
 		if !s.n.leaving.Load() { // what is not acknowledged any more is not taken any more
-			s.n.in.data(f)
+			s.n.in.data(f, lent)
 		}
 		return
 	}

@@ -29,7 +29,7 @@ func TestSharedGroups(t *testing.T) {
 		Kind: codec.KindData, Flags: codec.FlagFirst | codec.FlagGroup | codec.FlagSeveral, To: "b", From: "a", Stream: 7,
 		Payload: severalOf("\x01b\x01", "\x00\x02", "\x03lab\x03", "\x01b\x04"),
 	}
-	in.data(0, time.Time{}, f.Append(nil))
+	in.data(0, time.Time{}, f.Append(nil), nil)
 	for i, want := range []string{"@b", "@", "@lab", "@b"} {
 		m, ok := takeOne(in)
 		if !ok || m.To != want || !bytes.Equal(m.data, []byte{byte(i + 1)}) {
@@ -144,7 +144,7 @@ func TestNobodyHears(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session{n, nil}.HandleFrame(roster)
+	session{n, nil}.HandleFrame(roster, nil)
 	if err := n.Deliver(context.Background(), ToGroup("lab"), make([]byte, 500)); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("one of them takes no such message, and Deliver says %v", err)
 	}
@@ -240,7 +240,7 @@ func TestSharedNonsense(t *testing.T) {
 	} {
 		in := newIntake("b", 1<<20, 1<<20, unpackPlain)
 		f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagFirst | codec.FlagSeveral | c.flags, To: "b", From: "a", Stream: 7, Payload: c.payload}
-		in.data(0, time.Time{}, f.Append(nil))
+		in.data(0, time.Time{}, f.Append(nil), nil)
 		answer, _, _ := codec.Next(in.answers(0, nil, true))
 		_, took := takeOne(in)
 		if took || len(in.requests)+len(in.replies) > 0 || in.used != 0 || in.inbox.messages != 0 || answer.Kind() != codec.KindUnreachable {
@@ -248,9 +248,9 @@ func TestSharedNonsense(t *testing.T) {
 		}
 	}
 	in := newIntake("b", 1<<20, 1<<20, unpackPlain)
-	in.data(0, time.Time{}, dataFrame("a", 0, codec.FlagFirst|codec.FlagMore, 100))
+	in.data(0, time.Time{}, dataFrame("a", 0, codec.FlagFirst|codec.FlagMore, 100), nil)
 	f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagSeveral, To: "b", From: "a", Stream: 7, Seq: 1, Payload: severalOf("\x01", "\x02")}
-	in.data(0, time.Time{}, f.Append(nil))
+	in.data(0, time.Time{}, f.Append(nil), nil)
 	if _, took := takeOne(in); took || in.used != 0 {
 		t.Errorf("in the middle of another message: taken %v, used %d", took, in.used)
 	}
@@ -263,7 +263,7 @@ func TestSharedRequests(t *testing.T) {
 		Kind: codec.KindData, Flags: codec.FlagFirst | codec.FlagRequest | codec.FlagSeveral, To: "b", From: "a", Stream: 7, Seq: 5,
 		Payload: severalOf("11111111\x01", "22222222\x02", "33333333\x03"),
 	}
-	in.data(0, time.Time{}, f.Append(nil))
+	in.data(0, time.Time{}, f.Append(nil), nil)
 	used := in.used
 	for i := range in.requests {
 		if in.used != used || in.receivers["a"].taken != 5 {

@@ -36,7 +36,7 @@ func BenchmarkStream(b *testing.B) {
 							b.Fatal("a bad frame: ", err)
 						}
 						frames = rest
-						in.data(now, time.Time{}, f)
+						in.data(now, time.Time{}, f, nil)
 					}
 					w.Reset()
 					for lent = in.draw(lent[:0]); len(lent) > 0; lent = in.draw(lent[:0]) {

@@ -106,7 +106,7 @@ func (p *pipe) arrive() {
 	f := p.there[0]
 	p.there = p.there[1:]
 	p.bytes -= len(f)
-	p.in.data(p.now, time.Time{}, f)
+	p.in.data(p.now, time.Time{}, f, nil)
 	p.answers(false)
 }
 
@@ -384,7 +384,7 @@ func FuzzIntake(f *testing.F) {
 				if len(fr.Payload) > codec.MaxPayload {
 					fr.Payload = fr.Payload[:codec.MaxPayload]
 				}
-				in.data(now, time.Time{}, fr.Append(nil))
+				in.data(now, time.Time{}, fr.Append(nil), nil)
 			}
 			now += time.Duration(round) * time.Millisecond * 37
 			in.answers(now, nil, round%3 == 0)

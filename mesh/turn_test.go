@@ -21,7 +21,7 @@ func newTestNode(t *testing.T) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session{n, nil}.HandleFrame(roster)
+	session{n, nil}.HandleFrame(roster, nil)
 	return n
 }
 

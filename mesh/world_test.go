@@ -149,7 +149,7 @@ func (w *world) read(a *actor, n int) {
 		if f.Kind() == codec.KindData {
 			c.held -= len(f)
 		}
-		h.HandleFrame(f)
+		h.HandleFrame(f, nil)
 	}
 	h.HandleBatchEnd()
 	w.look(a)

@@ -99,7 +99,7 @@ func (a *Attachment) hand(h Handler, data, split []byte) []byte {
 
 func (a *Attachment) handFrame(h Handler, f codec.Raw) {
 	if !a.ended() && !linkOnly(f) {
-		h.HandleFrame(openWith(a.opener, f))
+		h.HandleFrame(openWith(a.opener, f), nil)
 	}
 }
 
@@ -139,7 +139,7 @@ func (a *Attachment) Write(frames []byte, control bool) bool {
 	if a.ended() {
 		return true
 	}
-	if _, err := a.batch.route(frames); err != nil {
+	if _, err := a.batch.route(frames, nil); err != nil {
 		a.hub.log.Error("the relay's own node wrote a bad frame", "err", err)
 	}
 	return true

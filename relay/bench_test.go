@@ -32,9 +32,9 @@ func rawLink(b testing.TB, addr, name string, secret []byte) net.Conn {
 // ignore is a Handler for ports that nobody looks at.
 type ignore struct{}
 
-func (ignore) HandleFrame(codec.Raw)      {}
-func (ignore) HandleBatchEnd() (int, int) { return 0, 0 }
-func (ignore) HandleWritable()            {}
+func (ignore) HandleFrame(codec.Raw, *Memory) {}
+func (ignore) HandleBatchEnd() (int, int)     { return 0, 0 }
+func (ignore) HandleWritable()                {}
 
 func runIdle(b testing.TB, p Port) {
 	var run sync.WaitGroup
@@ -333,7 +333,7 @@ func newRouterBench(size int) *routerBench {
 }
 
 func (x *routerBench) turn() {
-	if n, err := x.batch.route(x.data); n != len(x.data) || err != nil {
+	if n, err := x.batch.route(x.data, nil); n != len(x.data) || err != nil {
 		panic(err)
 	}
 	for x.to.next() {

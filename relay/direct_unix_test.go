@@ -32,7 +32,7 @@ func TestBusyIsTold(t *testing.T) {
 	if o.isBusy() {
 		t.Fatal("an idle outbox is busy")
 	}
-	if _, mark := o.put([]byte("frame"), false); !mark || !o.isBusy() {
+	if _, mark := o.put([]byte("frame"), nil, false); !mark || !o.isBusy() {
 		t.Fatal("an outbox that waits to be drained is not busy")
 	}
 	if o.wake(); told != 1 {
@@ -47,7 +47,7 @@ func TestBusyIsTold(t *testing.T) {
 		}
 		o.direct.n = len(frame)
 	}}
-	if told = 0; !o.writeDirect(frame) || told != 1 {
+	if told = 0; !o.writeDirect(frame, nil) || told != 1 {
 		t.Errorf("told %d times after a reader's write", told)
 	}
 	if o.held != 0 || o.state != idle || drained != 2 {
@@ -119,7 +119,7 @@ func testPacked(t *testing.T, takes []int, size int, meanwhile string, seals, en
 	o.direct = &direct{secure: conn}
 	o.direct.rc = between{func() {
 		if tries == 0 && meanwhile != "" {
-			o.put([]byte(meanwhile), false)
+			o.put([]byte(meanwhile), nil, false)
 		}
 		if o.direct.n = 0; tries < len(takes) {
 			o.direct.n = min(takes[tries], len(o.direct.b))
@@ -127,7 +127,7 @@ func testPacked(t *testing.T, takes []int, size int, meanwhile string, seals, en
 		wire.Write(o.direct.b[:max(0, o.direct.n)])
 		tries++
 	}}
-	if !o.writeDirect(first) {
+	if !o.writeDirect(first, nil) {
 		t.Fatal("nothing was written")
 	}
 	if o.held != 0 || o.budget.used.Load() != 0 || o.state != idle {

@@ -12,7 +12,7 @@ import (
 // printer is a Handler that prints the data it gets.
 type printer struct{ got chan struct{} }
 
-func (p printer) HandleFrame(f codec.Raw) {
+func (p printer) HandleFrame(f codec.Raw, _ *relay.Memory) {
 	if f.Kind() == codec.KindData && f.Valid() {
 		fmt.Printf("%s says %q\n", f.From(), f.Payload())
 		close(p.got)

@@ -81,7 +81,7 @@ type judge struct {
 	name string
 }
 
-func (j judge) HandleFrame(f codec.Raw) {
+func (j judge) HandleFrame(f codec.Raw, _ *Memory) {
 	again, rest, err := codec.Next(f)
 	if err != nil || len(again) != len(f) || len(rest) != 0 {
 		j.t.Errorf("%x is no frame: %v", f, err)
@@ -302,9 +302,9 @@ func FuzzRoute(f *testing.F) {
 		x.batch.from.out = &outbox{limit: 1 << 20, clock: new(coarse), drain: func() {}}
 		var out []byte
 		cut = min(max(cut, 0), len(in))
-		n, err := x.batch.route(in[:cut])
+		n, err := x.batch.route(in[:cut], nil)
 		if err == nil {
-			x.batch.route(in[n:]) // whatever it says of the rest, no frame may be made up
+			x.batch.route(in[n:], nil) // whatever it says of the rest, no frame may be made up
 		}
 		for x.to.next() {
 			for i := range x.to.turn {

@@ -10,18 +10,20 @@ import (
 const (
 	inbufMin = 256
 	inbufMax = 128 << 10
+	lendFrom = inbufMax / 2 // less would keep too much memory beside it
 )
 
 // shrinkAfter is how long a buffer keeps a size that no read has used.
 const shrinkAfter = 2 * time.Second
 
 // inbuf is a read buffer that starts small, grows with traffic and shrinks
-// when idle. It belongs to one goroutine.
+// when idle. It belongs to one goroutine, but for what is lent of it.
 type inbuf struct {
 	buf  []byte
-	r, w int  // buf[r:w] was read and not consumed
-	full bool // the last read filled the buffer: the next one gets a larger one
-	top  int  // what it grows to by itself; 0: inbufMax
+	lent *Memory // that of buf if it has the most: who retains it keeps what was read; nil: nobody may
+	r, w int     // buf[r:w] was read and not consumed
+	full bool    // the last read filled the buffer: the next one gets a larger one
+	top  int     // what it grows to by itself; 0: inbufMax
 
 	used  int           // largest amount held since since
 	since time.Duration // start of the period that used is about
@@ -40,6 +42,8 @@ func (b *inbuf) fill(src io.Reader) (int, error) {
 	switch {
 	case b.buf == nil:
 		b.buf = make([]byte, inbufMin)
+	case b.lent.Holders() > 1:
+		b.resize(len(b.buf))
 	case b.full && len(b.buf) < b.most():
 		b.resize(min(4*len(b.buf), b.most()))
 	case b.r > 0:
@@ -72,10 +76,33 @@ func (b *inbuf) reserve(n int) {
 	}
 }
 
+// resize goes on in other memory, of that size.
 func (b *inbuf) resize(size int) {
-	buf := make([]byte, size)
-	b.w = copy(buf, b.buf[b.r:b.w])
-	b.buf, b.r, b.full = buf, 0, false
+	var buf []byte
+	var m *Memory
+	if size == inbufMax {
+		m = NewMemory(size)
+		buf = m.Bytes()[:size]
+	} else {
+		buf = make([]byte, size)
+	}
+	b.w = copy(buf, b.data())
+	b.lent.Release()
+	b.buf, b.lent, b.r, b.full = buf, m, 0, false
+}
+
+// lend is the memory of what was read, for those who want to keep some of it. nil: there is so little that it is not worth while.
+func (b *inbuf) lend() *Memory {
+	if b.w-b.r < lendFrom {
+		return nil
+	}
+	return b.lent
+}
+
+// free gives the memory back.
+func (b *inbuf) free() {
+	b.lent.Release()
+	*b = inbuf{}
 }
 
 // rest gives memory back if the buffer was much too large for shrinkAfter. The

@@ -120,7 +120,7 @@ func (l *Link) Run(h Handler) error {
 	var pulse sync.WaitGroup
 	pulse.Go(l.pulse)
 	err := l.end(l.read(h))
-	l.in = inbuf{}
+	l.in.free()
 	pulse.Wait()
 	l.out.writing.Wait()
 	return err
@@ -168,6 +168,7 @@ func (l *Link) handle() (woken, others int, err error) {
 			woken, others = l.handler.HandleBatchEnd()
 		}
 	}()
+	lent := l.in.lend()
 	for err == nil && len(l.in.data()) > 0 && !l.ended() {
 		var f codec.Raw
 		if f, _, err = codec.Next(l.in.data()); err != nil {
@@ -182,7 +183,7 @@ func (l *Link) handle() (woken, others int, err error) {
 			err = l.own(f)
 		} else {
 			handled = true
-			l.handler.HandleFrame(openWith(l.opener, f))
+			l.handler.HandleFrame(openWith(l.opener, f), lent)
 		}
 		whole += len(f)
 		l.in.consume(len(f))
@@ -324,7 +325,7 @@ func (l *Link) dead() time.Duration { return deadBeats * l.heartbeat() }
 // goroutine writes while the next frames gather.
 func (l *Link) Write(frames []byte, control bool) bool {
 	now := int64(monotonic())
-	if rested := now-l.used.Swap(now) > int64(rest); rested && l.out.writeDirect(frames) {
+	if rested := now-l.used.Swap(now) > int64(rest); rested && l.out.writeDirect(frames, nil) {
 		return true
 	}
 	switch l.out.write(frames, control) {

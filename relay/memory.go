@@ -50,6 +50,14 @@ func (m *Memory) Bytes() []byte {
 	return m.b[:0]
 }
 
+// Size is how many bytes it has room for.
+func (m *Memory) Size() int {
+	if m == nil {
+		return 0
+	}
+	return cap(m.b)
+}
+
 // Holders is how many hold it, as of now.
 func (m *Memory) Holders() int {
 	if m == nil {

@@ -101,7 +101,7 @@ func (h *Hub) pushTo(o *outbox, frames []byte) {
 	if o.awaitsRoster() {
 		return
 	}
-	switch v, mark := o.put(frames, true); {
+	switch v, mark := o.put(frames, nil, true); {
 	case mark:
 		o.wake()
 	case v == full:

@@ -52,7 +52,7 @@ type viewer struct {
 	last    time.Time // of the last update
 }
 
-func (v *viewer) HandleFrame(f codec.Raw) {
+func (v *viewer) HandleFrame(f codec.Raw, _ *Memory) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch f.Kind() {

@@ -109,12 +109,14 @@ func (o *outbox) fits(n int, control bool) verdict {
 	return taken
 }
 
-// put copies b, whole frames, into the outbox, or takes nothing of it. If mark
+// put copies b, whole frames, into the outbox, or retains lent, which holds them, or takes nothing of it. If mark
 // is true, the caller has marked the outbox and must call wake.
-func (o *outbox) put(b []byte, control bool) (v verdict, mark bool) {
+func (o *outbox) put(b []byte, lent *Memory, control bool) (v verdict, mark bool) {
 	o.mu.Lock()
 	if v = o.fits(len(b), control); v == taken {
-		mark = o.take(b)
+		o.grow(len(b))
+		o.keep(b, lent)
+		mark = o.mark()
 	}
 	o.mu.Unlock()
 	return v, mark
@@ -197,6 +199,16 @@ func (o *outbox) takeAll(w *Writing) bool {
 	o.copy(w.flat[from:])
 	w.empty()
 	return o.mark()
+}
+
+// keep appends b: lent, which holds it, or else a copy; mu is held.
+func (o *outbox) keep(b []byte, lent *Memory) {
+	if lent == nil {
+		o.copy(b)
+		return
+	}
+	lent.Retain()
+	o.queue = append(o.queue, piece{held: b, memory: lent})
 }
 
 // mark marks an idle outbox, and tells whether it did; mu is held.

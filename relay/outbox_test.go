@@ -108,8 +108,8 @@ func TestIntegrity(t *testing.T) {
 // writableOnly passes only HandleWritable on.
 type writableOnly struct{ *sink }
 
-func (w *writableOnly) HandleFrame(codec.Raw)      {}
-func (w *writableOnly) HandleBatchEnd() (int, int) { return 0, 0 }
+func (w *writableOnly) HandleFrame(codec.Raw, *Memory) {}
+func (w *writableOnly) HandleBatchEnd() (int, int)     { return 0, 0 }
 
 // TestWritable: after each refused Write comes a HandleWritable, also if the refusal was before Run.
 func TestWritable(t *testing.T) {
@@ -157,7 +157,7 @@ func TestOutboxModel(t *testing.T) {
 				if control {
 					limit += o.reserve
 				}
-				v, mark := o.put(b, control)
+				v, mark := o.put(b, nil, control)
 				if ok := held == 0 || held+len(b) <= limit; (v == taken) != ok {
 					t.Fatalf("%d bytes on %d, control %v: %v", len(b), held, control, v)
 				}
@@ -221,7 +221,7 @@ func TestOutboxModel(t *testing.T) {
 		if o.held != 0 || o.budget.used.Load() != 0 {
 			t.Fatalf("closed, and holds %d", o.held)
 		}
-		if v, _ := o.put([]byte{1}, true); v != gone {
+		if v, _ := o.put([]byte{1}, nil, true); v != gone {
 			t.Fatal(v)
 		}
 	})
@@ -233,16 +233,16 @@ func TestBudget(t *testing.T) {
 		return &outbox{limit: 1000, reserve: 10, budget: total, clock: new(coarse), drain: func() {}}
 	}
 	x, y := box(), box()
-	x.put(make([]byte, 60), false)
-	y.put(make([]byte, 30), false)
-	if v, _ := y.put(make([]byte, 20), false); v != spent {
+	x.put(make([]byte, 60), nil, false)
+	y.put(make([]byte, 30), nil, false)
+	if v, _ := y.put(make([]byte, 20), nil, false); v != spent {
 		t.Fatal(v)
 	}
-	if v, _ := y.put(make([]byte, 20), true); v != taken {
+	if v, _ := y.put(make([]byte, 20), nil, true); v != taken {
 		t.Fatal(v)
 	}
 	x.close()
-	if v, _ := y.put(make([]byte, 20), false); v != taken {
+	if v, _ := y.put(make([]byte, 20), nil, false); v != taken {
 		t.Fatal(v)
 	}
 	y.close()

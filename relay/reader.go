@@ -58,7 +58,7 @@ type peer struct {
 func (p *peer) run() {
 	defer p.hub.wg.Done()
 	err := p.read()
-	p.in = inbuf{}
+	p.in.free()
 	p.hub.unlink(p, err)
 	close(p.gone)
 	p.finish(err)
@@ -74,7 +74,7 @@ func (p *peer) read() error {
 			if p.stopped.Load() {
 				return errReplaced
 			}
-			n, err := p.batch.route(p.in.data())
+			n, err := p.batch.route(p.in.data(), p.in.lend())
 			if err != nil {
 				return err
 			}

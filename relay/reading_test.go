@@ -39,7 +39,7 @@ type handled struct {
 	at    time.Duration
 }
 
-func (w *waker) HandleFrame(f codec.Raw) {
+func (w *waker) HandleFrame(f codec.Raw, _ *Memory) {
 	if w.panicsAt > 0 && f.Seq() == w.panicsAt {
 		panic("as it is meant to")
 	}

@@ -248,7 +248,7 @@ func (s *secureConn) release() {
 	s.parcels, s.bufs, s.sealer = s.parcels[:0], s.bufs[:0], nil
 }
 
-// openWith opens f, if there is something to open frames with.
+// openWith opens f in its memory, if there is something to open frames with.
 func openWith(o *codec.Opener, f codec.Raw) codec.Raw {
 	if o == nil {
 		return f

@@ -30,7 +30,7 @@ func newSink() *sink {
 	}
 }
 
-func (s *sink) HandleFrame(f codec.Raw) {
+func (s *sink) HandleFrame(f codec.Raw, _ *Memory) {
 	if !f.Valid() {
 		panic("bad checksum")
 	}

@@ -73,7 +73,7 @@ type counter struct {
 	updates      *atomic.Int64
 }
 
-func (c *counter) HandleFrame(f codec.Raw) {
+func (c *counter) HandleFrame(f codec.Raw, _ *Memory) {
 	before := c.known
 	switch f.Kind() {
 	case codec.KindRoster:

@@ -80,6 +80,7 @@ type batch struct {
 	from   *seat
 	own    func(codec.Raw) error // takes the frames for the relay itself
 
+	lent     *Memory     // of what is being routed; nil: it may not be kept
 	dest     *seat       // the last destination, most likely the next one too
 	last     bool        // nothing follows the frame that own has
 	marked   []*outbox   // to be woken
@@ -90,8 +91,9 @@ type batch struct {
 }
 
 // route takes whole frames from data and returns how many bytes they were. An error means that the sender broke the protocol, or what own
-// returned. Everything before it has been routed.
-func (b *batch) route(data []byte) (n int, err error) {
+// returned. Everything before it has been routed. lent holds data, and is retained for what is not copied; nil: all is.
+func (b *batch) route(data []byte, lent *Memory) (n int, err error) {
+	b.lent = lent
 	start, frames := 0, 0 // of the run: data[start:n], for b.dest or, if that is nil, for nobody
 	defer func() { b.bytesIn += n; b.flush() }()
 	for {
@@ -222,12 +224,12 @@ func (b *batch) deliver(run []byte, frames int, last bool) {
 	if len(run) >= directRun {
 		b.wake() // nobody waits behind a write to somebody else
 	}
-	if (len(run) >= directRun || last && len(b.marked) == 0) && b.dest.out.writeDirect(run) {
+	if (len(run) >= directRun || last && len(b.marked) == 0) && b.dest.out.writeDirect(run, b.lentFor(run)) {
 		b.framesOut += frames
 		b.bytesOut += len(run)
 		return
 	}
-	v, mark := b.dest.out.put(run, false)
+	v, mark := b.dest.out.put(run, b.lentFor(run), false)
 	if mark {
 		b.marked = append(b.marked, b.dest.out)
 	}
@@ -238,7 +240,7 @@ func (b *batch) deliver(run []byte, frames int, last bool) {
 	}
 	for len(run) > 0 {
 		f, rest, _ := codec.Next(run)
-		v, mark := b.dest.out.put(f, isControl(f))
+		v, mark := b.dest.out.put(f, nil, isControl(f))
 		if mark {
 			b.marked = append(b.marked, b.dest.out)
 		}
@@ -253,6 +255,14 @@ func (b *batch) deliver(run []byte, frames int, last bool) {
 		}
 		run = rest
 	}
+}
+
+// lentFor is the memory of run if an outbox may keep it there: only if it is most of what it keeps so.
+func (b *batch) lentFor(run []byte) *Memory {
+	if len(run) < lendFrom {
+		return nil
+	}
+	return b.lent
 }
 
 // isControl tells which frames may use the reserve: those that make room.
@@ -273,7 +283,7 @@ func (b *batch) fanOut(f codec.Raw) {
 		if !s.listed || s == b.from || len(group) > 0 && !slices.Contains(s.groups, string(group)) {
 			continue
 		}
-		v, mark := s.out.put(f, false)
+		v, mark := s.out.put(f, nil, false)
 		if mark {
 			b.marked = append(b.marked, s.out)
 		}
@@ -319,10 +329,10 @@ func (b *batch) report(f codec.Raw, reason codec.UnreachableReason) {
 // reply puts a frame of the relay's own into the sender's outbox, or writes it at once as deliver does.
 func (b *batch) reply(f codec.Frame) {
 	b.scratch = f.Append(b.scratch[:0])
-	if b.last && len(b.marked) == 0 && b.from.out.writeDirect(b.scratch) {
+	if b.last && len(b.marked) == 0 && b.from.out.writeDirect(b.scratch, nil) {
 		return
 	}
-	v, mark := b.from.out.put(b.scratch, true)
+	v, mark := b.from.out.put(b.scratch, nil, true)
 	if mark {
 		b.marked = append(b.marked, b.from.out)
 	}
@@ -344,6 +354,7 @@ func (b *batch) wake() {
 func (b *batch) flush() {
 	b.wake()
 	b.reported = b.reported[:0]
+	b.lent = nil
 	if b.dest != nil && b.dest.left.Load() {
 		b.dest = nil // do not keep the memory of a link that has gone
 	}

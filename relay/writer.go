@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -132,8 +133,8 @@ func writeSome(conn net.Conn, bufs *net.Buffers) (int64, error) {
 }
 
 // writeDirect writes whole frames at once if the outbox is idle, and leaves to the writer
-// what the kernel does not take. False: nothing was done.
-func (o *outbox) writeDirect(b []byte) bool {
+// what the kernel does not take: in lent, which holds b, or if that is nil in a copy. False: nothing was done.
+func (o *outbox) writeDirect(b []byte, lent *Memory) bool {
 	if o.direct == nil {
 		return false
 	}
@@ -153,7 +154,7 @@ func (o *outbox) writeDirect(b []byte) bool {
 	o.owed = owed
 	o.shrink(n - owed)
 	if rest := b[n:]; len(rest) > 0 {
-		o.requeue(rest)
+		o.requeue(rest, lent)
 	}
 	if o.closed {
 		o.discard()
@@ -174,13 +175,9 @@ func (o *outbox) writeDirect(b []byte) bool {
 
 // requeue puts what writeDirect could not write before everything that came
 // meanwhile; its bytes are counted already. mu is held.
-func (o *outbox) requeue(rest []byte) {
-	var head []piece
-	for len(rest) > 0 {
-		c := newChunk(len(rest))
-		n := min(len(rest), cap(c.b))
-		c.b = append(c.b, rest[:n]...)
-		head, rest = append(head, piece{chunk: c}), rest[n:]
-	}
-	o.queue = append(head, o.queue...)
+func (o *outbox) requeue(rest []byte, lent *Memory) {
+	later := slices.Clone(o.queue)
+	o.queue = o.queue[:0]
+	o.keep(rest, lent)
+	o.queue = append(o.queue, later...)
 }

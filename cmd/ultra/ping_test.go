@@ -68,7 +68,7 @@ func mute(t *testing.T, b *bench, addr string) {
 
 type deaf struct{}
 
-func (deaf) HandleFrame(codec.Raw)      {}
+func (deaf) HandleFrame(codec.Raw, *relay.Memory)      {}
 func (deaf) HandleBatchEnd() (int, int) { return 0, 0 }
 func (deaf) HandleWritable()            {}
 

@@ -232,7 +232,7 @@ type listener struct {
 }
 
 // HandleFrame implements relay.Handler.
-func (r *listener) HandleFrame(f codec.Raw) {
+func (r *listener) HandleFrame(f codec.Raw, _ *relay.Memory) {
 	if f.Kind() != codec.KindRoster || r.done || !f.Valid() {
 		return
 	}

@@ -1,0 +1,113 @@
+package relay
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"ultrasockets/codec"
+)
+
+// TestLentStays: what was read and is lent stays as it is while reading goes on, and what follows it loses nothing.
+func TestLentStays(t *testing.T) {
+	src := &scripted{in: make([]byte, 20*inbufMax), step: inbufMax}
+	for i := range src.in {
+		src.in[i] = byte(rand.Uint32())
+	}
+	want := bytes.Clone(src.in)
+	type loan struct {
+		memory *Memory
+		b      []byte
+		at     int
+	}
+	var b inbuf
+	var loans []loan
+	at := 0
+	for {
+		if _, err := b.fill(src); err != nil {
+			break
+		}
+		n := len(b.data()) - rand.N(codec.MaxFrame)%len(b.data()) // a part of a frame is left
+		if m := b.lend(); m != nil && rand.N(3) > 0 {
+			m.Retain()
+			loans = append(loans, loan{m, b.data()[:n], at})
+		}
+		if !bytes.Equal(b.data()[:n], want[at:at+n]) {
+			t.Fatalf("bytes from %d on changed", at)
+		}
+		at += n
+		b.consume(n)
+	}
+	if len(loans) < 5 {
+		t.Fatalf("%d reads were lent", len(loans))
+	}
+	for _, l := range loans {
+		if !bytes.Equal(l.b, want[l.at:l.at+len(l.b)]) {
+			t.Fatalf("what was lent at %d was read over", l.at)
+		}
+		l.memory.Release()
+	}
+	last := b.lent
+	b.free()
+	if last.Holders() != 0 || len(b.data()) != 0 {
+		t.Errorf("%d hold the memory of a buffer that was given back", last.Holders())
+	}
+}
+
+// TestLittleIsNotLent: a buffer with little in it is not kept from being used again.
+func TestLittleIsNotLent(t *testing.T) {
+	b := inbuf{}
+	b.resize(inbufMax)
+	b.w = lendFrom - 1
+	if b.lend() != nil {
+		t.Error("less than half is lent")
+	}
+	b.w++
+	if b.lend() == nil {
+		t.Error("half is not lent")
+	}
+}
+
+// TestRunsAreKept: of what is routed to a busy outbox, a long run stays where it was read until it is written, and a short one is copied.
+func TestRunsAreKept(t *testing.T) {
+	x := newRouterBench(1000)
+	out := &x.to
+	out.state = busy // somebody writes
+	frame := wholeFrame(x.data)
+	m := NewMemory(inbufMax)
+	data := m.Bytes()
+	for len(data)+frame <= inbufMax {
+		data = append(data, x.data[:frame]...)
+	}
+	short := lendFrom - lendFrom%frame
+	for _, c := range []struct{ n, holders int }{{short, 1}, {short + frame, 2}, {len(data), 3}} {
+		if n, err := x.batch.route(data[:c.n], m); n != c.n || err != nil {
+			t.Fatal(n, err)
+		}
+		if got := m.Holders(); got != c.holders {
+			t.Errorf("%d hold the memory after %d bytes, want %d", got, c.n, c.holders)
+		}
+	}
+	if _, err := x.batch.route(data, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Holders(); got != 3 {
+		t.Errorf("%d hold memory that is not lent", got)
+	}
+	var want, got []byte
+	for _, n := range []int{short, short + frame, len(data), len(data)} {
+		want = append(want, data[:n]...)
+	}
+	for out.next() {
+		for i := range out.turn {
+			got = append(got, out.turn[i].bytes()...)
+		}
+		out.done()
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("what leaves is not what came")
+	}
+	if got := m.Holders(); got != 1 {
+		t.Errorf("%d hold the memory when all is written", got)
+	}
+}
