@@ -23,9 +23,10 @@ time, and prints the medians. Every message has a number, and every receiver che
 as it always must: else the exit code is 1.
 
 --against splice also measures a bare TCP forwarder in place of the relay, which promises nothing; --against
-frames the same forwarder with a mesh's frames, one for each message, checksums verified, and no contract; and
---against PROGRAM another broker (testdata/bench/nats has one); their rounds and ours take turns, so that
-noise hits both alike, and the line "ratio" is the median of round against round.
+simplex the same where messages are answered, with a connection of their own for the answers, as for all other
+messages; --against frames the first one with a mesh's frames, one for each message, checksums verified, and no
+contract; and --against PROGRAM another broker (testdata/bench/nats has one); their rounds and ours take turns, so
+that noise hits both alike, and the line "ratio" is the median of round against round.
 
 The columns: messages and MiB of payload a second; round trips in microseconds, where one message at a time is
 answered; CPU seconds per million messages of the relay, and of this process (all clients together); objects
@@ -55,15 +56,20 @@ type benchFlags struct {
 }
 
 const (
-	againstSplice = "splice"
-	againstFrames = "frames"
-	oursName      = "ultra"
-	warmPart      = 4 // the round that does not count takes a fourth of the time of the others
-	maxLinks      = 15_000
+	againstSplice  = "splice"
+	againstSimplex = "simplex"
+	againstFrames  = "frames"
+	oursName       = "ultra"
+	warmPart       = 4 // the round that does not count takes a fourth of the time of the others
+	maxLinks       = 15_000
 )
 
-// bareWrappings are what bare connections are compared with.
-var bareWrappings = map[string]func() wrapping{againstSplice: newLengths, againstFrames: newFrames}
+// bareSides are the bare forwarders to compare with.
+var bareSides = map[string]bareSide{
+	againstSplice:  {wrap: newLengths},
+	againstSimplex: {wrap: newLengths, simplex: true},
+	againstFrames:  {wrap: newFrames},
+}
 
 func newBenchVerb() *cobra.Command {
 	f := &benchFlags{}
@@ -82,7 +88,7 @@ func newBenchVerb() *cobra.Command {
 	flags.IntVar(&f.rounds, "rounds", 5, "how many rounds it is measured in")
 	flags.IntVar(&f.links, "links", 1000, "how many links the workload idle opens")
 	flags.StringVar(&f.hostname, "hostname", "", "HOST:PORT of a relay to use, in place of one of its own")
-	flags.StringArrayVar(&f.against, "against", nil, "splice, frames, or a program, to compare with (repeatable)")
+	flags.StringArrayVar(&f.against, "against", nil, "splice, simplex, frames, or a program, to compare with (repeatable)")
 	flags.BoolVar(&f.json, "json", false, "write JSON, one object a line")
 	flags.StringVar(&f.profile, "cpuprofile", "", "file for a CPU profile of this process, the clients")
 	flags.StringVar(&f.relayProfile, "relay-cpuprofile", "", "file for a CPU profile of the relay; with one --work")
@@ -186,15 +192,13 @@ func (b *bencher) openSides() error {
 	}
 	b.ours, b.base = load.NewSide(ours.open), load.NewSide(base.open)
 	for _, name := range b.against {
-		if wrap := bareWrappings[name]; wrap != nil {
-			b.others = append(b.others, benchSide{name, load.NewSide(func(ctx context.Context, w load.Work) (*load.Way, error) {
-				return openSplice(ctx, w, wrap)
-			})})
+		if bare, ok := bareSides[name]; ok {
+			b.others = append(b.others, benchSide{name, load.NewSide(bare.open)})
 			continue
 		}
 		side, err := load.Outside(exec.Command(name))
 		if err != nil {
-			return usageError{fmt.Errorf("--against is %q; it must be splice, frames or a program that can be run: %w", name, err)}
+			return usageError{fmt.Errorf("--against is %q; it must be splice, simplex, frames or a program that can be run: %w", name, err)}
 		}
 		b.others = append(b.others, benchSide{programName(name), side})
 	}

@@ -15,7 +15,8 @@ import (
 // The bare TCP forwarder that ultra bench compares with, and how one sends through it: no names, no numbers, no
 // acknowledgements, one connection for each sender and receiver of its messages; as lean as a careful programmer makes it.
 // With "frames" the same connections carry a frame of ours for each message, which the receiver verifies. (A mesh gathers small
-// messages in one frame, and compresses: it moves fewer bytes then, and keeps a contract.)
+// messages in one frame, and compresses: it moves fewer bytes then, and keeps a contract.) With "simplex" answers have a
+// connection of their own: TCP then has nothing to send its acknowledgements along with.
 
 const (
 	keySize      = 8        // what a connection begins with; two with the same key are a pair
@@ -95,20 +96,30 @@ func forward(to, from net.Conn) {
 	}
 }
 
+// bareSide is how one sends through the forwarder.
+type bareSide struct {
+	wrap    func() wrapping
+	simplex bool
+}
+
 // spliceWay opens the way through a forwarder of its own, which has a connection for each pair of sender and receiver.
 type spliceWay struct {
+	bareSide
 	addr  string
-	wrap  func() wrapping
 	pairs uint64
 	conns []net.Conn
 }
 
-func openSplice(ctx context.Context, w load.Work, wrap func() wrapping) (*load.Way, error) {
+// open is for load.NewSide.
+func (side bareSide) open(ctx context.Context, w load.Work) (*load.Way, error) {
+	if side.simplex && w.Asks == 0 {
+		return nil, load.ErrSkip // it is no different there
+	}
 	peer, err := startBenchPeer(peerSplice, load.PeerConfig{})
 	if err != nil {
 		return nil, err
 	}
-	b := &spliceWay{addr: peer.Addr, wrap: wrap}
+	b := &spliceWay{bareSide: side, addr: peer.Addr}
 	way := &load.Way{Usage: peer.Usage, Link: b.link}
 	way.Close = func() {
 		for _, conn := range b.conns {
@@ -132,7 +143,7 @@ func (b *spliceWay) fill(ctx context.Context, way *load.Way, w load.Work) error 
 				return err
 			}
 			outs = append(outs, newSpliceOutlet(from, b.wrap()))
-			way.Ins = append(way.Ins, load.In{Inlet: newSpliceInlet(to, w.Size, b.wrap(), nil), Sources: 1})
+			way.Ins = append(way.Ins, load.In{Inlet: newSpliceInlet(to, w.Size, b.wrap()), Sources: 1})
 		}
 		way.Outs = append(way.Outs, outs)
 	}
@@ -141,13 +152,21 @@ func (b *spliceWay) fill(ctx context.Context, way *load.Way, w load.Work) error 
 		if err != nil {
 			return err
 		}
+		back, answering := from, to
+		if b.simplex {
+			if answering, back, err = b.pair(ctx); err != nil {
+				return err
+			}
+		}
 		callers, _ := w.Callers()
-		in := newSpliceInlet(from, load.HeaderSize, b.wrap(), nil)
+		in := newSpliceInlet(back, load.HeaderSize, b.wrap())
 		way.Asker = &spliceCallers{conn: from, in: in, wrap: b.wrap()}
 		if callers == 1 {
 			way.Asker = &spliceWindow{newSpliceOutlet(from, b.wrap()), in}
 		}
-		way.Ins = append(way.Ins, load.In{Inlet: newSpliceInlet(to, w.Size, b.wrap(), b.wrap()), Sources: callers})
+		asked := newSpliceInlet(to, w.Size, b.wrap())
+		asked.answering, asked.answer = answering, b.wrap()
+		way.Ins = append(way.Ins, load.In{Inlet: asked, Sources: callers})
 	}
 	return nil
 }
@@ -241,16 +260,18 @@ func (o *spliceOutlet) Flush() error {
 
 // spliceInlet cuts messages out of what it reads. If it answers, then all of one read with one write.
 type spliceInlet struct {
-	conn    net.Conn
-	wrap    wrapping
-	buf     []byte
-	r, w    int      // what of buf was read from conn and not taken
-	answer  wrapping // nil: it does not answer
-	answers []byte
+	conn net.Conn
+	wrap wrapping
+	buf  []byte
+	r, w int // what of buf was read from conn and not taken
+
+	answering net.Conn // where answers go …
+	answer    wrapping // … in this; nil: it does not answer
+	answers   []byte
 }
 
-func newSpliceInlet(conn net.Conn, size int, wrap, answer wrapping) *spliceInlet {
-	return &spliceInlet{conn: conn, wrap: wrap, buf: make([]byte, max(spliceBuffer, 4*wrap.size(size))), answer: answer}
+func newSpliceInlet(conn net.Conn, size int, wrap wrapping) *spliceInlet {
+	return &spliceInlet{conn: conn, wrap: wrap, buf: make([]byte, max(spliceBuffer, 4*wrap.size(size)))}
 }
 
 func (in *spliceInlet) Take(ctx context.Context, f func(m []byte) bool) error {
@@ -258,7 +279,7 @@ func (in *spliceInlet) Take(ctx context.Context, f func(m []byte) bool) error {
 	for {
 		more, err := in.taken(f)
 		if err == nil && len(in.answers) > 0 {
-			_, err = in.conn.Write(in.answers)
+			_, err = in.answering.Write(in.answers)
 			in.answers = in.answers[:0]
 		}
 		if err != nil || !more {
@@ -369,6 +390,7 @@ type spliceCallers struct {
 
 func (a *spliceCallers) Ask(ctx context.Context, asks *load.Asks) error {
 	defer interruptible(ctx, a.conn)()
+	defer interruptible(ctx, a.in.conn)()
 	errs := make(chan error, asks.Callers()+1)
 	answers := make([]chan struct{}, asks.Callers())
 	for i := range answers {
@@ -383,6 +405,7 @@ func (a *spliceCallers) Ask(ctx context.Context, asks *load.Asks) error {
 		if err := <-errs; err != nil && first == nil {
 			first = err
 			a.conn.Close() // the others would wait in vain
+			a.in.conn.Close()
 		}
 	}
 	return first

@@ -25,7 +25,7 @@ func TestBench(t *testing.T) {
 // testBenchOf wants a line of JSON for the machine and one for each side.
 func testBenchOf(t *testing.T, w load.Work) {
 	b := newBench(t)
-	out := b.must("", "bench", "--json", "--work", w.Name, "--duration", "60ms", "--rounds", "2", "--links", "20", "--against", "splice", "--against", "frames")
+	out := b.must("", "bench", "--json", "--work", w.Name, "--duration", "60ms", "--rounds", "2", "--links", "20", "--against", "splice", "--against", "simplex", "--against", "frames")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var machine benchMachine
 	if err := json.Unmarshal([]byte(lines[0]), &machine); err != nil || machine.Go == "" || machine.CPUs < 1 || machine.Rounds != 2 || machine.Duration != 0.06 {
@@ -42,6 +42,9 @@ func testBenchOf(t *testing.T, w load.Work) {
 		results[r.Side] = r
 	}
 	others := []string{againstSplice, againstFrames}
+	if w.Asks > 0 {
+		others = append(others, againstSimplex)
+	}
 	if _, word := w.Base(); word != "" {
 		others = append(others, oursName+" "+word)
 	}
@@ -64,7 +67,7 @@ func checkBenchResult(t *testing.T, w load.Work, r benchResult, side string, oth
 	}
 	bad = bad || (w.Asks == 1) != (r.P50 > 0) || r.P50 > r.P99 || r.P99 > r.Max
 	bad = bad || (w.Beside > 0) != (r.Beside > 0)
-	bad = bad || (w.Telemetry && bareWrappings[r.Side] == nil) != (r.Wire > 0)
+	bad = bad || (w.Telemetry && !isBare(r.Side)) != (r.Wire > 0)
 	var against []string
 	for _, ratio := range r.Ratios {
 		against = append(against, ratio.Side)
@@ -77,6 +80,11 @@ func checkBenchResult(t *testing.T, w load.Work, r benchResult, side string, oth
 	if bad {
 		t.Errorf("%s, %s: %+v", w.Name, side, r)
 	}
+}
+
+func isBare(side string) bool {
+	_, ok := bareSides[side]
+	return ok
 }
 
 func TestBenchTable(t *testing.T) {
@@ -132,7 +140,7 @@ func TestBenchUsage(t *testing.T) {
 		{"bench --links 0", "--links"},
 		{"bench --relay-cpuprofile x", "one --work"},
 		{"bench --hostname nowhere --work rtt", "host:port"},
-		{"bench --against /no/such/program", "splice, frames or a program"},
+		{"bench --against /no/such/program", "splice, simplex, frames or a program"},
 		{"bench-peer nonsense", "nonsense"},
 	} {
 		b.fails(exitUsage, "", strings.Fields(c.args), c.part)

@@ -68,9 +68,9 @@ func mute(t *testing.T, b *bench, addr string) {
 
 type deaf struct{}
 
-func (deaf) HandleFrame(codec.Raw, *relay.Memory)      {}
-func (deaf) HandleBatchEnd() (int, int) { return 0, 0 }
-func (deaf) HandleWritable()            {}
+func (deaf) HandleFrame(codec.Raw, *relay.Memory) {}
+func (deaf) HandleBatchEnd() (int, int)           { return 0, 0 }
+func (deaf) HandleWritable()                      {}
 
 func TestPingInVain(t *testing.T) {
 	b := newBench(t)
