@@ -79,7 +79,8 @@ type Config struct {
 	Retention time.Duration
 	// InboxBytes bounds what arrived and was not taken, each message counting 96 bytes more than its length; small ones
 	// that came together count 96 bytes once.
-	// Default 16 MiB. It is exceeded only by a single message larger than it, and by the last frame that fits.
+	// While a loop over Batches runs, what stays where it was read counts twice. Default 16 MiB. It is exceeded only by a
+	// single message larger than it, and by the last frame that fits.
 	InboxBytes int
 	// SendBytes bounds what is queued and not acknowledged towards one name, counted likewise. Default 4 MiB:
 	// more would only lie in memory, cold, on any link that a LAN has.
@@ -88,7 +89,7 @@ type Config struct {
 	// OutboxBytes bounds what the relay, if this node is it, holds for each link that reads slower than others send to it.
 	// All senders to one node together have at most half of it under way, and no more than 2 MiB or what the node takes in
 	// 20 ms. Default 8 MiB; at least 64 KiB, at most 1 GiB.
-	// All outboxes together never hold more than 256 MiB.
+	// All outboxes together never hold more than 256 MiB. Memory for them may be twice that: what one read brought is kept as a whole.
 	OutboxBytes int
 	// MaxMessage is the largest message, in encoded bytes, that this node sends and takes. Default 64 MiB.
 	MaxMessage int

@@ -13,8 +13,9 @@
 //     when there is not, sends all that is pending in one write.
 //  3. The hub's reader for that link takes whatever one read brought
 //     (inbuf.go) and walks over the headers (router.go).
-//  4. Consecutive frames for one name form a run. A run is copied once,
-//     untouched, into that name's outbox. What does not fit is dropped,
+//  4. Consecutive frames for one name form a run. A run goes untouched into
+//     that name's outbox: copied, or if it is most of what was read, with the
+//     memory that it was read into (memory.go). What does not fit is dropped,
 //     counted by reason, and reported to the sender.
 //  5. When everything read is routed, each outbox that was filled is woken
 //     once. If all of it was one run for an idle link, the reader tries to

@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Memory is a piece of memory from a pool. It goes back when all who hold it have released it. A nil Memory stands for
+// Memory is a piece of memory from a pool: of a payload on its way out, or of what one read brought, of which nothing is read over
+// while others hold it. It goes back when all who hold it have released it. A nil Memory stands for
 // memory that the garbage collector looks after; its methods do nothing. Safe for concurrent use, but for what it holds.
 type Memory struct {
 	b     []byte

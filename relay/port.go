@@ -16,8 +16,8 @@ import (
 type Handler interface {
 	// HandleFrame gets every frame that is not the link's own (those are Ping,
 	// Pong and Bye without names). The bytes are the port's again when it
-	// returns, but as long as somebody has retained lent, unless that is nil: it holds
-	// these bytes, and about 128 KiB in all. The checksum has not been verified: whoever consumes a frame does.
+	// returns. But if lent is not nil, they are in it, and whoever retains it keeps them as they are, and with them up to
+	// 128 KiB. The checksum has not been verified: whoever consumes a frame does.
 	HandleFrame(f codec.Raw, lent *Memory)
 	// HandleBatchEnd says that everything one read brought has been handled:
 	// the moment to write acknowledgements. It follows after every HandleFrame,
