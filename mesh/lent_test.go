@@ -279,7 +279,10 @@ func TestKeptWhereItWasRead(t *testing.T) {
 				if got := memory.Holders(); got != 1 {
 					t.Errorf("%d hold the memory when all is taken", got)
 				}
-				if used := n.in.in.used; used != 0 && c.frames[0].Flags&codec.FlagRequest == 0 {
+				if c.frames[0].Flags&codec.FlagRequest != 0 {
+					continue // they are the handler's, which may be at work
+				}
+				if used := n.in.in.used; used != 0 {
 					t.Errorf("%d bytes of the inbox are still used", used)
 				}
 			}
