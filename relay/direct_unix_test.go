@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"ultrasockets/codec"
 )
@@ -53,6 +55,43 @@ func TestBusyIsTold(t *testing.T) {
 	if o.held != 0 || o.state != idle || drained != 2 {
 		t.Errorf("%d bytes are left, state %d, drained %d times", o.held, o.state, drained)
 	}
+}
+
+// TestLoneAfterAnAck: what is written right after an acknowledgement is lone all the same, as the next request after a reply is;
+// what follows something of its kind waits for a writer, with which more may come.
+func TestLoneAfterAnAck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		frame, atOnce, drained := []byte("frame"), 0, 0
+		l := &Link{out: outbox{limit: 1000, clock: new(coarse), direct: new(direct)}}
+		l.out.drain = func() {
+			for drained++; l.out.next(); {
+				l.out.done()
+			}
+		}
+		l.out.direct.rc = between{func() { atOnce++; l.out.direct.n = len(frame) }}
+		l.rested(false)
+		l.rested(true)
+		for i, c := range []struct {
+			control bool
+			wait    time.Duration
+			direct  int
+		}{
+			{true, 2 * rest, 1},
+			{false, 0, 2}, // after an acknowledgement
+			{false, 0, 2},
+			{true, 0, 2},
+			{false, 2 * rest, 3},
+			{true, 0, 4}, // after a message
+		} {
+			time.Sleep(c.wait)
+			if !l.Write(frame, c.control) {
+				t.Fatalf("%d: the outbox is full", i)
+			}
+			if atOnce != c.direct || atOnce+drained != i+1 {
+				t.Errorf("%d: %d were written at once, want %d; a writer wrote %d", i, atOnce, c.direct, drained)
+			}
+		}
+	})
 }
 
 // TestNobodyWaitsBehindALongWrite: who was given a few frames is woken before a long run is written to somebody else.

@@ -43,8 +43,8 @@ type Link struct {
 	clock    coarse       // published by pulse, and at each read
 	lastRead atomic.Int64 // of now
 	rtt      atomic.Int64
-	beat     atomic.Int64 // the heartbeat, as the relay told last
-	used     atomic.Int64 // when Write was last called, by monotonic
+	beat     atomic.Int64    // the heartbeat, as the relay told last
+	used     [2]atomic.Int64 // when data, and control frames, were last written, by monotonic
 
 	reading reading
 
@@ -322,10 +322,9 @@ func (l *Link) heartbeat() time.Duration { return time.Duration(l.beat.Load()) }
 func (l *Link) dead() time.Duration { return deadBeats * l.heartbeat() }
 
 // Write implements [Port]. On a link that has rested it writes by itself, which saves a lone message a wake-up; else a
-// goroutine writes while the next frames gather.
+// goroutine writes while the next frames gather. An acknowledgement does not keep the message that answers it from being lone.
 func (l *Link) Write(frames []byte, control bool) bool {
-	now := int64(monotonic())
-	if rested := now-l.used.Swap(now) > int64(rest); rested && l.out.writeDirect(frames, nil) {
+	if l.rested(control) && l.out.writeDirect(frames, nil) {
 		return true
 	}
 	switch l.out.write(frames, control) {
@@ -333,6 +332,16 @@ func (l *Link) Write(frames []byte, control bool) bool {
 		return false
 	}
 	return true
+}
+
+// rested tells whether nothing of its kind was written for a while, and notes that something is now.
+func (l *Link) rested(control bool) bool {
+	used := &l.used[0]
+	if control {
+		used = &l.used[1]
+	}
+	now := int64(monotonic())
+	return now-used.Swap(now) > int64(rest)
 }
 
 // WriteAll implements [Port].
@@ -344,7 +353,7 @@ func (l *Link) WriteAll(w *Writing, control bool) bool {
 		}
 		return ok
 	}
-	l.used.Store(int64(monotonic()))
+	l.rested(control)
 	switch l.out.writeAll(w, control) {
 	case full, spent:
 		return false
