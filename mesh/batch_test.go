@@ -333,3 +333,35 @@ func TestBatchLimit(t *testing.T) {
 		t.Errorf("%d are left of %d, of which %d were taken", len(rest), messages, next)
 	}
 }
+
+// TestManyShareFrames: many small messages share frames on their way, from whichever node: also from the relay's own, whose
+// messages pass no link that would be busy.
+func TestManyShareFrames(t *testing.T) {
+	relay, a, b := trio(t, nil)
+	const count = 20_000
+	small := make([][]byte, count)
+	for i := range small {
+		small[i] = []byte{1, 2, 3}
+	}
+	for _, way := range []struct {
+		from, to *mesh.Node
+	}{{a, b}, {a, relay}, {relay, b}} {
+		name := way.from.Name() + " to " + way.to.Name()
+		done := make(chan error, 1)
+		go func() {
+			_, err := way.from.SendBatch(t.Context(), way.to.Name(), small)
+			done <- err
+		}()
+		for range count {
+			if _, err := way.to.Receive(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if frames := way.from.Status().Sent.Frames; frames > count/4 {
+			t.Errorf("%s: %d messages left in %d frames", name, count, frames)
+		}
+	}
+}

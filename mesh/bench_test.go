@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,32 +83,38 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkSend is one sender at full speed through a relay to one receiver.
+// BenchmarkSend is one sender at full speed to one receiver: through a relay, and to and from the relay's own node.
 func BenchmarkSend(b *testing.B) {
-	for _, size := range []int{16, 128, 1024, 64 << 10} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			ctx := context.Background()
-			_, a, c := benchStar(b)
-			payload := make([]byte, size)
-			for i := range payload {
-				payload[i] = byte(rand.Uint32())
+	for _, way := range []string{"a to c", "a to s", "s to c"} {
+		for _, size := range []int{16, 128, 1024, 64 << 10} {
+			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(way, " ", "_"), size), func(b *testing.B) { benchSend(b, way, size) })
+		}
+	}
+}
+
+func benchSend(b *testing.B, way string, size int) {
+	ctx := context.Background()
+	s, a, c := benchStar(b)
+	nodes := map[string]*mesh.Node{"s": s, "a": a, "c": c}
+	from, to, _ := strings.Cut(way, " to ")
+	payload := make([]byte, size)
+	for i := range payload {
+		payload[i] = byte(rand.Uint32())
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.ResetTimer()
+	go func() {
+		for range b.N {
+			if nodes[from].Send(ctx, to, payload) != nil {
+				return
 			}
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			b.ResetTimer()
-			go func() {
-				for range b.N {
-					if a.Send(ctx, "c", payload) != nil {
-						return
-					}
-				}
-			}()
-			for range b.N {
-				if _, err := c.Receive(ctx); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		}
+	}()
+	for range b.N {
+		if _, err := nodes[to].Receive(ctx); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ultrasockets/codec"
@@ -13,7 +14,8 @@ import (
 // link, emptied into a Handler instead of a socket. Write routes at once, on
 // the caller's goroutine. Its frames reach slow nodes by the same rules as all
 // others: what is dropped is answered by an Unreachable, so Write
-// always returns true and HandleWritable is never called. Safe for concurrent use.
+// always returns true. Whoever writes much and asks Busy is told to take turns,
+// so that frames gather as they do while a link writes. Safe for concurrent use.
 type Attachment struct {
 	// static
 	hub     *Hub
@@ -28,6 +30,15 @@ type Attachment struct {
 	// guarded by mu, which comes before Hub.mu
 	mu    sync.Mutex
 	batch batch
+
+	wrote atomic.Int64   // when data was last written, by monotonic
+	turns sync.WaitGroup // the goroutine that takes turns, for Run to wait for
+
+	// guarded by turnMu
+	turnMu  sync.Mutex
+	handler Handler // nil: Run does not run
+	turning bool    // that goroutine runs
+	asked   bool    // somebody waits for its next turn
 
 	// guarded by endMu
 	endMu   sync.Mutex
@@ -50,6 +61,9 @@ func (a *Attachment) Run(h Handler) error {
 		return ErrRunning
 	}
 	defer a.abandon()
+	a.handles(h)
+	defer a.turns.Wait()
+	defer a.handles(nil)
 	var split []byte // a frame that a piece's end has cut
 	for {
 		select {
@@ -134,22 +148,36 @@ func (a *Attachment) notify() {
 
 // Write implements [Port]. It always returns true.
 func (a *Attachment) Write(frames []byte, control bool) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.ended() {
-		return true
-	}
-	if _, err := a.batch.route(frames, nil); err != nil {
-		a.hub.log.Error("the relay's own node wrote a bad frame", "err", err)
-	}
+	a.route(frames, nil, control)
 	return true
 }
 
 // WriteAll implements [Port]. It always returns true.
 func (a *Attachment) WriteAll(w *Writing, control bool) bool {
-	a.Write(w.Flat(), control)
+	if len(w.refs) == 0 {
+		a.route(w.flat, nil, control)
+	} else {
+		m := NewMemory(w.size)
+		a.route(w.appendTo(m.Bytes()), m, control)
+		m.Release()
+	}
 	w.Reset()
 	return true
+}
+
+// route routes frames, which are in lent or, if that is nil, the caller's.
+func (a *Attachment) route(frames []byte, lent *Memory, control bool) {
+	if !control {
+		a.wrote.Store(int64(monotonic()))
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended() {
+		return
+	}
+	if _, err := a.batch.route(frames, lent); err != nil {
+		a.hub.log.Error("the relay's own node wrote a bad frame", "err", err)
+	}
 }
 
 func (a *Attachment) own(f codec.Raw) error {
@@ -167,8 +195,45 @@ func (a *Attachment) Visit(context.Context, <-chan struct{}) bool { return false
 // Welcome implements [Port]: what the hub would tell a link.
 func (a *Attachment) Welcome() codec.Welcome { return a.welcome }
 
-// Busy implements [Port]: what is written here is routed at once.
-func (a *Attachment) Busy() bool { return false }
+// Busy implements [Port]. What is written here is routed at once; but each time costs something, so who has just written is to
+// let some gather.
+func (a *Attachment) Busy() bool {
+	rested := int64(monotonic())-a.wrote.Load() > int64(rest)
+	a.turnMu.Lock()
+	defer a.turnMu.Unlock()
+	if a.handler == nil || rested && !a.turning {
+		return false
+	}
+	a.asked = true
+	if !a.turning {
+		a.turning = true
+		a.turns.Go(a.turn)
+	}
+	return true
+}
+
+// turn lets those go on who wait for their turn, until nobody does.
+func (a *Attachment) turn() {
+	for {
+		a.turnMu.Lock()
+		h := a.handler
+		if h == nil || !a.asked {
+			a.turning = false
+			a.turnMu.Unlock()
+			return
+		}
+		a.asked = false
+		a.turnMu.Unlock()
+		h.HandleWritable()
+	}
+}
+
+// handles sets who is told of turns.
+func (a *Attachment) handles(h Handler) {
+	a.turnMu.Lock()
+	defer a.turnMu.Unlock()
+	a.handler = h
+}
 
 // RTT is 0: nothing lies between.
 func (a *Attachment) RTT() time.Duration { return 0 }

@@ -34,12 +34,13 @@
 // reader), one writer per link while there is something to write, one wheel
 // for all clocks. On a link: Run (the caller's goroutine) reads, or stands by
 // while a caller of Await or Visit does; a pulse pings, a writer while there is
-// something to write. A reader owns its writer and returns only after it has
-// gone; Hub.Close and Link.Close wait for all.
+// something to write. On an attachment: Run hands over what came; a goroutine
+// gives turns to those who write much, while somebody asks for one. A reader owns its writer and returns only after it has
+// gone; Hub.Close, Link.Close and Attachment.Run wait for all.
 //
 // # Locks
 //
-// Hub.mu, then router.mu, then outbox.mu; reading.mu alone. No lock is held while calling a
+// Hub.mu, then router.mu, then outbox.mu; reading.mu and Attachment.turnMu alone. No lock is held while calling a
 // Handler, Admit, Foreign, or anything that can wait. Two links that
 // route to each other hold one outbox lock at a time, so they cannot deadlock,
 // and no reader ever waits for a writer.

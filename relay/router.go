@@ -257,9 +257,9 @@ func (b *batch) deliver(run []byte, frames int, last bool) {
 	}
 }
 
-// lentFor is the memory of run if an outbox may keep it there: only if it is most of what it keeps so.
+// lentFor is the memory of run if an outbox may keep it there: only if that is long, and most of what it keeps so.
 func (b *batch) lentFor(run []byte) *Memory {
-	if len(run) < lendFrom {
+	if len(run) < directRun || 2*len(run) < b.lent.Size() {
 		return nil
 	}
 	return b.lent

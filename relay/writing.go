@@ -52,13 +52,17 @@ func (w *Writing) Flat() []byte {
 	if len(w.refs) == 0 {
 		return w.flat
 	}
-	out := make([]byte, 0, w.size)
+	return w.appendTo(make([]byte, 0, w.size))
+}
+
+// appendTo appends all frames to b.
+func (w *Writing) appendTo(b []byte) []byte {
 	from := 0
 	for _, r := range w.refs {
-		out = append(append(out, w.flat[from:r.at]...), r.payload...)
+		b = append(append(b, w.flat[from:r.at]...), r.payload...)
 		from = r.at
 	}
-	return append(out, w.flat[from:]...)
+	return append(b, w.flat[from:]...)
 }
 
 // Reset empties it.
