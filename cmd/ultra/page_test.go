@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -53,6 +54,20 @@ func TestPage(t *testing.T) {
 	j := b.start("join", "--name", "a", "--http", ":0", "--json", "--events")
 	j.stderr.has(t, `{"event":"page","url":"http://127.0.0.1:`)
 	j.leaves()
+}
+
+// TestPageHasNoPort: who cannot serve its page leaves with a goodbye, for others have seen it come.
+func TestPageHasNoPort(t *testing.T) {
+	b := newBench(t)
+	watcher, addr := b.first("join", "--name", "watcher")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	b.fails(exitFailed, "", []string{"join", "--name", "a", "--seed", addr, "--http", taken.Addr().String()}, "another program has that port")
+	watcher.stderr.has(t, `{"event":"left","name":"a","reason":"bye"}`)
+	watcher.leaves()
 }
 
 func TestPageToken(t *testing.T) {

@@ -112,7 +112,7 @@ func (f *pipeFlags) run(ctx context.Context, meet func(context.Context, mesh.Con
 	share(p.node, shared)
 	endPage, err := f.page.serve(p.node, p.tellPage)
 	if err != nil {
-		p.node.Close()
+		_ = p.node.Shutdown(within) // others have seen it come: it says goodbye
 		return err
 	}
 	defer endPage()
