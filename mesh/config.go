@@ -79,7 +79,7 @@ type Config struct {
 	Retention time.Duration
 	// InboxBytes bounds what arrived and was not taken, each message counting 96 bytes more than its length; small ones
 	// that came together count 96 bytes once.
-	// While a loop over Batches runs, what stays where it was read counts twice. Default 16 MiB. It is exceeded only by a
+	// While a loop over Batches runs, long frames stay where they were read, and each such read counts 128 KiB more. Default 16 MiB. It is exceeded only by a
 	// single message larger than it, and by the last frame that fits.
 	InboxBytes int
 	// SendBytes bounds what is queued and not acknowledged towards one name, counted likewise. Default 4 MiB:

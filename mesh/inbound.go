@@ -24,6 +24,7 @@ type inbound struct {
 
 	// owned by who reads the port
 	open bool // mu is held for a batch of frames, all of which arrived
+	read bool // … in one read with those before
 	now  time.Duration
 	wall time.Time
 
@@ -70,10 +71,15 @@ func (b *inbound) data(f codec.Raw, lent *relay.Memory) {
 		b.mu.Lock()
 		b.open, b.now, b.wall = true, b.clock(), b.timeOfDay()
 		b.in.lend = b.batches.Load() > 0
-		b.in.kept = nil
+		if !b.read {
+			b.read, b.in.kept = true, nil
+		}
 	}
 	b.in.data(b.now, b.wall, f, lent)
 }
+
+// readEnded says that what comes next was read later.
+func (b *inbound) readEnded() { b.read = false }
 
 // end ends a batch: answers leave, and who waits is woken.
 func (b *inbound) end() (requests []request, replies []reply, woken bool) {

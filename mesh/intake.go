@@ -207,6 +207,9 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw, lent *relay.M
 		data = r.half
 		cost = len(data) + messageCost
 	case lend && in.keeps(payload, lent):
+		if _, ok := in.parse(r, f.Flags(), payload); !ok {
+			return codec.Unsupported
+		}
 		memory = lent
 		cost += in.keep(lent)
 	case lend && len(payload) >= leastLent:

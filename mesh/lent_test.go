@@ -7,6 +7,8 @@ import (
 	"errors"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"ultrasockets/codec"
 	"ultrasockets/relay"
 )
@@ -227,6 +229,8 @@ func TestKeptWhereItWasRead(t *testing.T) {
 	}
 	one := append(binary.BigEndian.AppendUint16(nil, long/2), body[:long/2]...)
 	several := append(one, one...)
+	other := codec.Frame{Kind: codec.KindPong, To: "a", From: "b", Payload: []byte{1}}
+	pong := codec.Raw(other.Append(nil))
 	for name, c := range map[string]struct {
 		frames []codec.Frame
 		limit  int
@@ -243,6 +247,7 @@ func TestKeptWhereItWasRead(t *testing.T) {
 			n.in.in.limit = c.limit
 			n.in.batches.Add(1) // a loop over Batches runs
 			memory := relay.NewMemory(size)
+			f0 := c.frames[0]
 			for read := range 2 { // into the same memory
 				b, messages, cost := memory.Bytes(), 0, 0
 				for i, f := range c.frames {
@@ -250,6 +255,7 @@ func TestKeptWhereItWasRead(t *testing.T) {
 					at := len(b)
 					b = f.Append(b)
 					session{n, nil}.HandleFrame(b[at:], memory)
+					session{n, nil}.HandleFrame(pong, memory) // after which the intake is opened anew
 				}
 				if got := memory.Holders(); got != 1+c.kept {
 					t.Fatalf("%d hold the memory, want its reader and %d messages", got, c.kept)
@@ -259,8 +265,12 @@ func TestKeptWhereItWasRead(t *testing.T) {
 					messages += p.left
 					cost += p.cost
 				}
-				if least := len(b) + min(c.kept, 1)*size; c.kept > 0 && cost < least {
-					t.Errorf("%d bytes are paid for, want %d at least", cost, least)
+				want := min(c.kept, 1) * size
+				for _, f := range c.frames {
+					want += len(f.Payload) + messageCost
+				}
+				if messages > 0 && f0.Packing == 0 && cost != want {
+					t.Errorf("%d bytes are paid for, want %d", cost, want)
 				}
 				session{n, nil}.HandleBatchEnd()
 				for messages > 0 {
@@ -288,4 +298,69 @@ func TestKeptWhereItWasRead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnsoundIsNotKept: a frame that makes no sense keeps no memory from being used again, and lets none be kept unpaid.
+func TestUnsoundIsNotKept(t *testing.T) {
+	n := newTestNode(t)
+	n.in.batches.Add(1)
+	memory := relay.NewMemory(128 << 10)
+	b := memory.Bytes()
+	handle := func(flags codec.Flags, payload []byte) {
+		at := len(b)
+		f := codec.Frame{Kind: codec.KindData, Flags: flags | codec.FlagFirst, To: "a", From: "b", Stream: 7, Payload: payload}
+		b = f.Append(b)
+		session{n, nil}.HandleFrame(b[at:], memory)
+	}
+	unsound := bytes.Repeat([]byte{codec.MaxName + 1}, leastKept) // the length of a group's name
+	handle(codec.FlagGroup, unsound)
+	if got := memory.Holders(); got != 1 || n.in.in.used != 0 {
+		t.Fatalf("%d hold the memory, %d bytes are used", got, n.in.in.used)
+	}
+	handle(0, make([]byte, leastKept))
+	if got, want := n.in.in.used, leastKept+messageCost+memory.Size(); got != want || memory.Holders() != 2 {
+		t.Errorf("%d bytes are paid for by %d holders, want %d by two", got, memory.Holders(), want)
+	}
+	session{n, nil}.HandleBatchEnd()
+}
+
+// TestJoinBytesFits: what joins never needs more memory than there is, and no message more than it may have.
+func TestJoinBytesFits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var e entry
+		e.move(rapid.IntRange(1, 4000).Draw(t, "memory"))
+		e.open = true
+		memory := &e.memory.Bytes()[:1][0]
+		most := rapid.IntRange(0, 600).Draw(t, "most")
+		var want [][]byte
+		for range rapid.IntRange(1, 20).Draw(t, "calls") {
+			var list [][]byte
+			for range rapid.IntRange(0, 10).Draw(t, "many") {
+				list = append(list, make([]byte, rapid.IntRange(0, 700).Draw(t, "size")))
+			}
+			before, room := len(e.data), e.room()
+			n, size := e.joinBytes(list, most, room)
+			want = append(want, list[:n]...)
+			if size != len(e.data)-before || size > room || int(e.count) != len(want) {
+				t.Fatalf("%d messages, %d bytes in %d of room: %d bytes, count %d", n, size, room, len(e.data)-before, e.count)
+			}
+			if n < len(list) && len(list[n]) <= most && codec.SeveralLength+codec.MaxBytesHead+len(list[n]) <= room-size {
+				t.Fatalf("a message of %d bytes does not join where %d are left", len(list[n]), room-size)
+			}
+		}
+		if len(e.data) > 0 && &e.data[0] != memory {
+			t.Fatal("they are in other memory")
+		}
+		rest := e.data
+		for i, b := range want {
+			data, after, ok := cutSeveral(rest)
+			if got, isBytes := codec.AsBytes(data); !ok || !isBytes || len(got) != len(b) || len(b) > most {
+				t.Fatalf("message %d has %d bytes, want %d of at most %d", i, len(got), len(b), most)
+			}
+			rest = after
+		}
+		if len(rest) > 0 {
+			t.Fatalf("%d bytes are nobody's", len(rest))
+		}
+	})
 }

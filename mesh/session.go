@@ -54,6 +54,7 @@ func (s session) HandleFrame(f codec.Raw, lent *relay.Memory) {
 // HandleBatchEnd ends a batch of frames.
 func (s session) HandleBatchEnd() (woken, others int) {
 	s.deliver()
+	s.n.in.readEnded()
 	woken, s.n.woken = s.n.woken, 0
 	others, s.n.requested = s.n.requested, 0
 	return woken, others

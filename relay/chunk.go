@@ -11,7 +11,7 @@ const (
 	firstChunk = 4 << 10
 	// headChunk is the size of a chunk between two payloads that are referred to: it holds the second one's header.
 	headChunk = 256
-	// turnBytes and turnPieces are about the most that one write takes.
+	// turnBytes and turnPieces are about the most that one write takes; the last piece may be a whole read more.
 	turnBytes  = 256 << 10
 	turnPieces = 64
 )

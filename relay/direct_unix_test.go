@@ -210,3 +210,63 @@ func TestKeysEndWithTheWrite(t *testing.T) {
 		t.Errorf("four writes have %d keys", len(keys))
 	}
 }
+
+// TestRestGoesFirst: what the kernel does not take of a run stays in order before what came meanwhile, in the memory that it was
+// read into only if it is long, and all memory is given back.
+func TestRestGoesFirst(t *testing.T) {
+	for _, lend := range []bool{false, true} {
+		for _, taken := range []int{0, 1000, lendFrom, lendFrom + 5000 - 1} {
+			for _, closes := range []bool{false, true} {
+				o := &outbox{limit: defaultOutbox, clock: new(coarse), drain: func() {}, budget: &budget{max: defaultBudget}}
+				m, m2 := NewMemory(inbufMax), NewMemory(inbufMax)
+				run, other := m.Bytes()[:lendFrom+5000], m2.Bytes()[:lendFrom]
+				for i := range run {
+					run[i] = byte(i * 7)
+				}
+				for i := range other {
+					other[i] = byte(i*5 + 1)
+				}
+				o.direct = &direct{}
+				o.direct.rc = between{func() {
+					o.put([]byte("one"), nil, false)
+					o.put(other, m2, false)
+					o.put([]byte("two"), nil, false)
+					if closes {
+						o.close()
+					}
+					o.direct.n = taken
+				}}
+				lent, holders := (*Memory)(nil), int32(1)
+				if lend {
+					lent = m
+				}
+				if lend && !closes && len(run)-taken >= lendFrom {
+					holders++
+				}
+				if !o.writeDirect(run, lent) {
+					t.Fatal("an idle outbox is not written to")
+				}
+				if got := int32(m.Holders()); got != holders {
+					t.Errorf("lent %v, %d of %d taken, closed %v: %d hold the memory, want %d", lend, taken, len(run), closes, got, holders)
+				}
+				want := slices.Concat(run[taken:], []byte("one"), other, []byte("two"))
+				if closes {
+					want = nil
+				}
+				if o.held != len(want) {
+					t.Errorf("%d bytes are held, want %d", o.held, len(want))
+				}
+				var got []byte
+				for o.next() {
+					for i := range o.turn {
+						got = append(got, o.turn[i].bytes()...)
+					}
+					o.done()
+				}
+				if !bytes.Equal(got, want) || o.held != 0 || o.budget.used.Load() != 0 || m.Holders() != 1 || m2.Holders() != 1 {
+					t.Errorf("lent %v, %d taken, closed %v: %d bytes of %d, %d held, memory held by %d and %d", lend, taken, closes, len(got), len(want), o.held, m.Holders(), m2.Holders())
+				}
+			}
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"ultrasockets/codec"
 )
@@ -109,5 +110,64 @@ func TestRunsAreKept(t *testing.T) {
 	}
 	if got := m.Holders(); got != 1 {
 		t.Errorf("%d hold the memory when all is written", got)
+	}
+}
+
+// lendee is a Handler that reads only when it may, and counts what it is lent.
+type lendee struct {
+	begin  chan struct{}
+	want   int // frames
+	lent   int
+	frames int
+	done   chan struct{} // closed when it has them
+}
+
+func (h *lendee) HandleFrame(f codec.Raw, lent *Memory) {
+	<-h.begin
+	if lent != nil {
+		h.lent++
+	}
+	if h.frames++; h.frames == h.want {
+		close(h.done)
+	}
+}
+
+func (*lendee) HandleBatchEnd() (woken, others int) { return 0, 0 }
+func (*lendee) HandleWritable()                     {}
+
+// TestLinkLends: a link that has much to read lends it to its handler.
+func TestLinkLends(t *testing.T) {
+	_, addr, _, _ := reignOn(t, HubConfig{})
+	a, _ := dialTo(t, addr, DialConfig{Hello: hello("a"), OutboxBytes: 2 << 20})
+	b, err := Dial(t.Context(), addr, DialConfig{Hello: hello("b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &lendee{begin: make(chan struct{}), want: 60, done: make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.Run(h)
+	}()
+	for i := range h.want - 1 {
+		if !a.Write(data("a", "b", 1, uint32(i), string(make([]byte, codec.MaxPayload))), false) {
+			t.Fatal("the outbox is full")
+		}
+	}
+	select { // the roster is a frame, too
+	case h.begin <- struct{}{}:
+	case <-time.After(waitLimit):
+		t.Fatal("nothing came")
+	}
+	close(h.begin)
+	select {
+	case <-h.done:
+	case <-time.After(waitLimit):
+		t.Fatal("not everything came")
+	}
+	b.Close()
+	<-ended
+	if h.lent == 0 {
+		t.Errorf("of %d frames of %d bytes at once none is lent", h.want, codec.MaxPayload)
 	}
 }

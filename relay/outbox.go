@@ -109,7 +109,7 @@ func (o *outbox) fits(n int, control bool) verdict {
 	return taken
 }
 
-// put copies b, whole frames, into the outbox, or retains lent, which holds them, or takes nothing of it. If mark
+// put copies b, whole frames, into the outbox, or retains lent, which holds them, or takes nothing of them. If mark
 // is true, the caller has marked the outbox and must call wake.
 func (o *outbox) put(b []byte, lent *Memory, control bool) (v verdict, mark bool) {
 	o.mu.Lock()
@@ -201,9 +201,9 @@ func (o *outbox) takeAll(w *Writing) bool {
 	return o.mark()
 }
 
-// keep appends b: lent, which holds it, or else a copy; mu is held.
+// keep appends b: with lent, which holds it, if it is long and at least half of what that keeps; else a copy. mu is held.
 func (o *outbox) keep(b []byte, lent *Memory) {
-	if lent == nil {
+	if lent == nil || len(b) < directRun || 2*len(b) < lent.Size() {
 		o.copy(b)
 		return
 	}
@@ -365,7 +365,7 @@ func (o *outbox) awaitsRoster() bool {
 	return o.rosterDue
 }
 
-// stuck tells whether the write that is under way has got nowhere for so long. A write may be of 256 KiB, and a slow node is
+// stuck tells whether the write that is under way has got nowhere for so long. A write may be of 384 KiB, and a slow node is
 // not a dead one: so a write that takes half of that time is asked, by a deadline that has passed, how far it is (writeFully).
 func (o *outbox) stuck(now, tooLong time.Duration) bool {
 	since := time.Duration(o.since.Load())

@@ -78,6 +78,7 @@ func (p *peer) read() error {
 			if err != nil {
 				return err
 			}
+			// Whoever has what was routed may open it where it is: owes looks at lengths, which stay as they are.
 			if wait := p.owes(p.in.data()[:n]); wait > 0 {
 				p.pause(wait)
 			}

@@ -224,12 +224,12 @@ func (b *batch) deliver(run []byte, frames int, last bool) {
 	if len(run) >= directRun {
 		b.wake() // nobody waits behind a write to somebody else
 	}
-	if (len(run) >= directRun || last && len(b.marked) == 0) && b.dest.out.writeDirect(run, b.lentFor(run)) {
+	if (len(run) >= directRun || last && len(b.marked) == 0) && b.dest.out.writeDirect(run, b.lent) {
 		b.framesOut += frames
 		b.bytesOut += len(run)
 		return
 	}
-	v, mark := b.dest.out.put(run, b.lentFor(run), false)
+	v, mark := b.dest.out.put(run, b.lent, false)
 	if mark {
 		b.marked = append(b.marked, b.dest.out)
 	}
@@ -255,14 +255,6 @@ func (b *batch) deliver(run []byte, frames int, last bool) {
 		}
 		run = rest
 	}
-}
-
-// lentFor is the memory of run if an outbox may keep it there: only if that is long, and most of what it keeps so.
-func (b *batch) lentFor(run []byte) *Memory {
-	if len(run) < directRun || 2*len(run) < b.lent.Size() {
-		return nil
-	}
-	return b.lent
 }
 
 // isControl tells which frames may use the reserve: those that make room.

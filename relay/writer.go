@@ -133,7 +133,7 @@ func writeSome(conn net.Conn, bufs *net.Buffers) (int64, error) {
 }
 
 // writeDirect writes whole frames at once if the outbox is idle, and leaves to the writer
-// what the kernel does not take: in lent, which holds b, or if that is nil in a copy. False: nothing was done.
+// what the kernel does not take, as put does. False: nothing was done.
 func (o *outbox) writeDirect(b []byte, lent *Memory) bool {
 	if o.direct == nil {
 		return false
