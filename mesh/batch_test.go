@@ -337,7 +337,15 @@ func TestBatchLimit(t *testing.T) {
 // TestManyShareFrames: many small messages share frames on their way, from whichever node: also from the relay's own, whose
 // messages pass no link that would be busy.
 func TestManyShareFrames(t *testing.T) {
-	relay, a, b := trio(t, nil)
+	t.Run("open", func(t *testing.T) { manyShareFrames(t, nil) })
+	t.Run("secret", func(t *testing.T) {
+		secret := mesh.NewSecret()
+		manyShareFrames(t, func(cfg *mesh.Config) { cfg.Secret = secret })
+	})
+}
+
+func manyShareFrames(t *testing.T, adapt func(*mesh.Config)) {
+	relay, a, b := trio(t, adapt)
 	const count = 20_000
 	small := make([][]byte, count)
 	for i := range small {

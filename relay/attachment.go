@@ -62,8 +62,14 @@ func (a *Attachment) Run(h Handler) error {
 	}
 	defer a.abandon()
 	a.handles(h)
-	defer a.turns.Wait()
-	defer a.handles(nil)
+	err := a.read(h)
+	a.handles(nil)
+	a.turns.Wait()
+	return err
+}
+
+// read hands over what comes until the end.
+func (a *Attachment) read(h Handler) error {
 	var split []byte // a frame that a piece's end has cut
 	for {
 		select {
@@ -167,8 +173,9 @@ func (a *Attachment) WriteAll(w *Writing, control bool) bool {
 
 // route routes frames, which are in lent or, if that is nil, the caller's.
 func (a *Attachment) route(frames []byte, lent *Memory, control bool) {
-	if !control {
+	if !control { // now, and when it is done, which may take long
 		a.wrote.Store(int64(monotonic()))
+		defer func() { a.wrote.Store(int64(monotonic())) }()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

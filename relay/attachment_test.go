@@ -37,12 +37,7 @@ func (h *turner) HandleWritable() {
 // and again as long as somebody asks for one; a lone message waits for nobody, nor does one after an acknowledgement.
 func TestAttachmentTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &Hub{log: slog.New(slog.DiscardHandler)}
-		a := &Attachment{hub: h, wake: make(chan struct{}, 1), done: make(chan struct{})}
-		a.seat = seat{name: "s", out: &a.out}
-		a.out = outbox{limit: defaultOutbox, clock: new(coarse), drain: a.notify}
-		a.batch = batch{router: &router{count: new(counters), seats: map[string]*seat{}}, from: &a.seat, own: func(codec.Raw) error { return nil }}
-		a.wrote.Store(int64(monotonic()))
+		a := loneAttachment()
 		w := &turner{a: a}
 		if a.Busy() {
 			t.Error("an attachment is busy before it runs")
@@ -84,5 +79,64 @@ func TestAttachmentTakesTurns(t *testing.T) {
 		if synctest.Wait(); w.turns.Load() != had {
 			t.Error("a turn was given after Run returned")
 		}
+	})
+}
+
+// loneAttachment is an attachment whose hub has nobody else; it has just written.
+func loneAttachment() *Attachment {
+	a := &Attachment{hub: &Hub{log: slog.New(slog.DiscardHandler)}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	a.seat = seat{name: "s", out: &a.out}
+	a.out = outbox{limit: defaultOutbox, clock: new(coarse), drain: a.notify}
+	a.batch = batch{router: &router{count: new(counters), seats: map[string]*seat{"s": &a.seat}}, from: &a.seat, own: func(codec.Raw) error { return nil }}
+	a.wrote.Store(int64(monotonic()))
+	return a
+}
+
+// stumbler is a Handler that panics while a turn waits for it.
+type stumbler struct {
+	turner
+	free chan struct{}
+}
+
+func (*stumbler) HandleFrame(codec.Raw, *Memory) { panic("stumbled") }
+func (h *stumbler) HandleWritable()              { <-h.free }
+
+// TestAttachmentPanics: a panic of its handler gets out of Run, also while a turn waits for what the handler holds.
+func TestAttachmentPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, h := loneAttachment(), &stumbler{free: make(chan struct{})}
+		out := make(chan any)
+		go func() {
+			defer func() { out <- recover() }()
+			a.Run(h)
+		}()
+		synctest.Wait()
+		a.Write(data("s", "nobody", 0, 1, "x"), false)
+		if !a.Busy() {
+			t.Error("an attachment that has just written is not busy")
+		}
+		a.Write(data("s", "s", 0, 1, "x"), true)
+		if got := <-out; got != "stumbled" {
+			t.Error(got)
+		}
+		close(h.free)
+	})
+}
+
+// TestSlowWritesGather: writes that take longer than a rest do not count as rests.
+func TestSlowWritesGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := loneAttachment()
+		a.batch.own = func(codec.Raw) error { time.Sleep(2 * rest); return nil }
+		ended := make(chan error)
+		go func() { ended <- a.Run(&turner{a: a}) }()
+		time.Sleep(2 * rest)
+		ping := codec.Frame{Kind: codec.KindPing}
+		a.Write(ping.Append(nil), false)
+		if !a.Busy() {
+			t.Error("an attachment that has just written for long is not busy")
+		}
+		a.end(ErrClosed)
+		<-ended
 	})
 }
