@@ -331,12 +331,13 @@ func TestJoinBytesFits(t *testing.T) {
 		e.move(rapid.IntRange(1, 4000).Draw(t, "memory"))
 		e.open = true
 		memory := &e.memory.Bytes()[:1][0]
-		most := rapid.IntRange(0, 600).Draw(t, "most")
+		most := rapid.OneOf(rapid.IntRange(0, 600), rapid.Just(shareMost)).Draw(t, "most")
 		var want [][]byte
 		for range rapid.IntRange(1, 20).Draw(t, "calls") {
 			var list [][]byte
 			for range rapid.IntRange(0, 10).Draw(t, "many") {
-				list = append(list, make([]byte, rapid.IntRange(0, 700).Draw(t, "size")))
+				about := rapid.IntRange(0, codec.SeveralLength+codec.MaxBytesHead).Draw(t, "about")
+				list = append(list, make([]byte, rapid.OneOf(rapid.IntRange(0, 700), rapid.Just(max(0, e.room()-about))).Draw(t, "size")))
 			}
 			before, room := len(e.data), e.room()
 			n, size := e.joinBytes(list, most, room)
