@@ -55,9 +55,6 @@ const (
 	maxLength = MaxFrame - lengthSize
 )
 
-// castagnoli is the polynomial 0x1EDC6F41 (RFC 3720 appendix B.4), which today's processors compute in hardware.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // Frame is one frame in the form in which a program makes it. The zero values of To and From mean "no name": the frame is
 // between a node and its relay.
 type Frame struct {
@@ -80,9 +77,12 @@ func (f *Frame) Append(dst []byte) []byte {
 	return append(f.AppendHead(slices.Grow(dst, f.Size()), PayloadSum(f.Payload)), f.Payload...)
 }
 
-// PayloadSum is the CRC-32C of a payload, with which the checksum of its frame begins: who has just written a payload can
+// PayloadSum is the CRC-32 of a payload, with which the checksum of its frame begins: who has just written a payload can
 // compute it while the bytes are at hand, before the rest of the frame is known.
-func PayloadSum(payload []byte) uint32 { return crc32.Update(0, castagnoli, payload) }
+//
+// It is the CRC-32 of Ethernet and zlib (polynomial 0x04C11DB7): every language has it in its library and many a
+// microcontroller in its hardware.
+func PayloadSum(payload []byte) uint32 { return crc32.ChecksumIEEE(payload) }
 
 // AppendHead does what Append does, without the payload, of which sum must be the PayloadSum.
 func (f *Frame) AppendHead(dst []byte, sum uint32) []byte {
@@ -111,7 +111,7 @@ func (f *Frame) AppendHead(dst []byte, sum uint32) []byte {
 
 // headSum goes on from the sum of a payload with the head of its frame, but for the checksum's own field.
 func headSum(sum uint32, head []byte) uint32 {
-	return crc32.Update(crc32.Update(sum, castagnoli, head[:checksumAt]), castagnoli, head[HeaderSize:])
+	return crc32.Update(crc32.Update(sum, crc32.IEEETable, head[:checksumAt]), crc32.IEEETable, head[HeaderSize:])
 }
 
 // Raw is one whole frame as it travels, as [Next] returns it. Its accessors return parts of it without a copy and

@@ -183,8 +183,8 @@ func TestChecksumCoversEveryByte(t *testing.T) {
 
 // TestChecksumAsWritten computes the checksum bit by bit, as somebody would who has only WIRE.md.
 func TestChecksumAsWritten(t *testing.T) {
-	crc32c := func(b []byte) uint32 {
-		const reflected = 0x82F63B78 // 0x1EDC6F41 read backwards
+	crc32 := func(b []byte) uint32 {
+		const reflected = 0xEDB88320 // 0x04C11DB7 read backwards
 		sum := uint32(0xFFFFFFFF)
 		for _, c := range b {
 			sum ^= uint32(c)
@@ -198,13 +198,13 @@ func TestChecksumAsWritten(t *testing.T) {
 		}
 		return sum ^ 0xFFFFFFFF
 	}
-	if got := crc32c([]byte("123456789")); got != 0xE3069283 {
-		t.Fatalf("check value %08X, want E3069283", got)
+	if got := crc32([]byte("123456789")); got != 0xCBF43926 {
+		t.Fatalf("check value %08X, want CBF43926", got)
 	}
 	f := Frame{Kind: KindData, To: "a", From: "b", Seq: 3, Payload: []byte("payload")}
 	b := f.Append(nil)
 	want := binary.BigEndian.Uint32(b[checksumAt:])
-	if got := crc32c(slices.Concat([]byte("payload"), b[:20], []byte("ab"))); got != want {
+	if got := crc32(slices.Concat([]byte("payload"), b[:20], []byte("ab"))); got != want {
 		t.Fatalf("checksum %08x, WIRE.md makes it %08x", want, got)
 	}
 }

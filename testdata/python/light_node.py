@@ -9,7 +9,7 @@ places where the document left something to guess.
 Each arrival is printed as FROM, SERIAL, message with tabs between; at the end a JSON summary goes to stderr.
 Exit: 0 all done, 1 refused or not reachable, 2 time was up before everything was done.
 """
-import argparse, bisect, collections, contextlib, json, os, random, select, signal, socket, struct, sys, time
+import argparse, bisect, collections, contextlib, json, os, random, select, signal, socket, struct, sys, time, zlib
 
 HELLO, WELCOME, REFUSAL, DATA, ACK, RESET, UNREACHABLE, ROSTER, UPDATE, PING, PONG, BYE = range(1, 13)
 FIRST, MORE, ACK_NOW, GROUP, REQUEST, REPLY, SEVERAL, UNKNOWN_FLAGS = 1, 2, 4, 8, 16, 32, 64, 0x80
@@ -67,24 +67,13 @@ def decode(b):
     return v
 
 # ---- frames (section 2) ----
-TABLE = []
-for c in range(256):
-    for _ in range(8):
-        c = c >> 1 ^ (0x82F63B78 if c & 1 else 0)                  # 0x1EDC6F41 reflected
-    TABLE.append(c)
-def crc32c(data, crc=0):
-    crc, table = crc ^ MASK, TABLE
-    for byte in data:
-        crc = table[(crc ^ byte) & 255] ^ crc >> 8
-    return crc ^ MASK
-
 Frame = collections.namedtuple("Frame", "kind flags packing dst src stream seq payload")
 HEAD = struct.Struct(">IBBBBBxxxIII")
 
 def build(kind, flags=0, dst="", src="", stream=0, seq=0, payload=b""):
     d, s = dst.encode(), src.encode()
     lead = HEAD.pack(20 + len(d + s + payload), kind, flags, 0, len(d), len(s), stream, seq, 0)[:20]
-    return lead + struct.pack(">I", crc32c(payload + lead + d + s)) + d + s + payload
+    return lead + struct.pack(">I", zlib.crc32(payload + lead + d + s)) + d + s + payload
 
 LinkLost = type("LinkLost", (Exception,), {"__doc__": "the connection to the relay ended: dial again"})
 GiveUp = type("GiveUp", (Exception,), {"__doc__": "the mesh does not want us"})
@@ -100,7 +89,7 @@ def frames(buf):
         raw = bytes(buf[:4 + length])
         del buf[:4 + length]
         names, payload = raw[24:24 + n + m], raw[24 + n + m:]
-        if crc32c(payload + raw[:20] + names) == crc:
+        if zlib.crc32(payload + raw[:20] + names) == crc:
             dst, src = names[:n].decode(errors="replace"), names[n:].decode(errors="replace")
             yield Frame(kind, flags, packing, dst, src, stream, seq, payload)
 
