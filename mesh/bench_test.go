@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,13 +55,20 @@ func BenchmarkJoin(b *testing.B) {
 
 // BenchmarkDeliver is one message after the other, each waiting for its acknowledgement, through a relay.
 func BenchmarkDeliver(b *testing.B) {
+	for _, size := range []int{128, 4 << 10, 16 << 10} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) { benchDeliver(b, size) })
+	}
+}
+
+func benchDeliver(b *testing.B, size int) {
 	ctx := context.Background()
 	_, a, c := benchStar(b)
 	go func() {
 		for range c.Messages(ctx) {
 		}
 	}()
-	payload := make([]byte, 128)
+	payload := make([]byte, size)
+	rand.NewChaCha8([32]byte{}).Read(payload) // nothing that snappy could make smaller
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := a.Deliver(ctx, "c", payload); err != nil {

@@ -77,6 +77,9 @@ type draft struct {
 	flags   codec.Flags
 	ackNow  bool
 	receipt *receipt
+
+	behind [][]byte // byte strings that come next: those that may share a frame with the message are queued with it …
+	joined int      // … so many
 }
 
 // size is how many bytes the message has, nearly.
@@ -85,6 +88,17 @@ func (d *draft) size() int {
 		return codec.MaxBytesHead + len(d.body)
 	}
 	return len(d.body)
+}
+
+// together is how much memory the message takes with those behind it that may share its frame.
+func (d *draft) together() int {
+	size := codec.SeveralLength + d.size()
+	for _, b := range d.behind {
+		if size += codec.SeveralLength + codec.MaxBytesHead + len(b); size >= codec.MaxPayload {
+			return codec.MaxPayload
+		}
+	}
+	return size
 }
 
 // exactSize is how many bytes the message has.

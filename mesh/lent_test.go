@@ -324,6 +324,76 @@ func TestUnsoundIsNotKept(t *testing.T) {
 	session{n, nil}.HandleBatchEnd()
 }
 
+// recorder is a port that is always idle, and keeps what is written.
+type recorder struct {
+	relay.Port
+	writes [][]byte
+}
+
+func (r *recorder) Busy() bool { return false }
+
+func (r *recorder) WriteAll(w *relay.Writing, _ bool) bool {
+	frames, _ := w.InOnePiece()
+	r.writes = append(r.writes, bytes.Clone(frames))
+	w.Reset()
+	return true
+}
+
+// TestBatchLeavesTogether: of a batch for which nothing waits, what fits into a frame leaves in one, not the first message by itself.
+func TestBatchLeavesTogether(t *testing.T) {
+	for name, c := range map[string]struct {
+		sizes []int // one size after the other, again and again
+		count int
+		bytes int // SendBytes
+		first int // messages in the first frame
+	}{
+		"one":               {[]int{10}, 1, 0, 1},
+		"a frame":           {[]int{100}, 100, 0, 100},
+		"more than a frame": {[]int{1000}, 40, 0, 16},
+		"a large one first": {[]int{shareMost + 1, 100}, 2, 0, 1},
+		"a large one next":  {[]int{100, shareMost + 1}, 2, 0, 1},
+		"little room":       {[]int{1000}, 40, 5000, 4},
+	} {
+		n := newTestNode(t)
+		if c.bytes > 0 {
+			n.out.set.SendBytes = c.bytes
+		}
+		port := &recorder{}
+		n.out.port.Store(&portRef{port})
+		var batch [][]byte
+		for i := range c.count {
+			batch = append(batch, bytes.Repeat([]byte{byte(i)}, c.sizes[i%len(c.sizes)]))
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		if c.bytes > 0 {
+			cancel() // what finds no room is not waited for
+		}
+		queued, err := n.SendBatch(ctx, "b", batch)
+		if (err != nil) != (c.bytes > 0) || err == nil && queued != c.count || n.out.existing("b").held() != queued {
+			t.Errorf("%s: %d of %d are queued, %d held: %v", name, queued, c.count, n.out.existing("b").held(), err)
+		}
+		cancel()
+		f, rest, err := codec.Next(port.writes[0])
+		if err != nil || f == nil || len(rest) > 0 {
+			t.Fatalf("%s: the first write is more or less than a frame: %v", name, err)
+		}
+		messages := 1
+		if f.Flags()&codec.FlagSeveral != 0 {
+			messages = 0
+			for several := f.Payload(); len(several) > 0; messages++ {
+				var m []byte
+				m, several, _ = cutSeveral(several)
+				if got, _ := codec.AsBytes(m); !bytes.Equal(got, batch[messages]) {
+					t.Fatalf("%s: message %d has %d bytes that are not its own", name, messages, len(got))
+				}
+			}
+		}
+		if messages != c.first {
+			t.Errorf("%s: the first frame has %d messages, want %d", name, messages, c.first)
+		}
+	}
+}
+
 // TestJoinBytesFits: what joins never needs more memory than there is, and no message more than it may have.
 func TestJoinBytesFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

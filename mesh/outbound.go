@@ -272,6 +272,11 @@ func (o *outbound) send(ctx context.Context, to string, d *draft) error {
 			if !joined {
 				s.push(o.clock(), d)
 			}
+			if len(d.behind) > 0 {
+				s.letJoin(o.set)
+				d.joined = s.joinBytes(d.behind)
+				s.rest = 0
+			}
 			o.pump(s)
 			o.settle(s)
 			return nil

@@ -71,10 +71,18 @@ func (n *Node) SendBatch(ctx context.Context, to string, batch [][]byte) (queued
 			queued += joined
 			continue
 		}
-		if err := n.Send(ctx, to, &batch[queued]); err != nil {
-			return queued, err
+		if _, isGroup := groupOf(to); isGroup {
+			if err := n.Send(ctx, to, &batch[queued]); err != nil {
+				return queued, err
+			}
+			queued++
+			continue
 		}
-		queued++
+		d := draft{body: batch[queued], isRaw: true, behind: batch[queued+1:]}
+		if _, err := n.sendTo(ctx, to, &d, sendOptions{}, false); err != nil {
+			return queued, wrapSend("send to", to, err)
+		}
+		queued += 1 + d.joined
 	}
 	return queued, nil
 }

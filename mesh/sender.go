@@ -171,6 +171,8 @@ func (s *sender) push(now time.Duration, d *draft) {
 	case d.size() <= shareMost:
 		if s.queue.len() > 0 {
 			e.move(codec.MaxPayload) // others wait already: more are likely to
+		} else {
+			e.move(d.together())
 		}
 		e.open = true
 		e.join(d)

@@ -30,7 +30,8 @@ func BenchmarkStream(b *testing.B) {
 				for s.held() > 0 {
 					now += time.Millisecond
 					s.transmit(now, &w, 1<<20, plain)
-					for frames := w.Flat(); len(frames) > 0; {
+					frames, memory := w.InOnePiece()
+					for len(frames) > 0 {
 						f, rest, err := codec.Next(frames)
 						if err != nil || !f.Valid() {
 							b.Fatal("a bad frame: ", err)
@@ -38,6 +39,7 @@ func BenchmarkStream(b *testing.B) {
 						frames = rest
 						in.data(now, time.Time{}, f, nil)
 					}
+					memory.Release()
 					w.Reset()
 					for lent = in.draw(lent[:0]); len(lent) > 0; lent = in.draw(lent[:0]) {
 						for i := range lent {

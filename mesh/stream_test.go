@@ -19,7 +19,8 @@ func unpackPlain(_, src []byte, packing uint8) ([]byte, error) { return src, nil
 func written(f func(*relay.Writing)) []byte {
 	var w relay.Writing
 	f(&w)
-	return w.Flat()
+	frames, _ := w.InOnePiece()
+	return frames
 }
 
 // pipe is the path between one sender and one receiving node, with a relay's outbox of bounded size, in virtual time.

@@ -56,7 +56,8 @@ func (c *cable) Write(frames []byte, control bool) bool {
 }
 
 func (c *cable) WriteAll(w *relay.Writing, control bool) bool {
-	ok := c.Write(slices.Clone(w.Flat()), control)
+	frames, _ := w.InOnePiece()
+	ok := c.Write(slices.Clone(frames), control)
 	if ok {
 		w.Reset()
 	}

@@ -94,6 +94,65 @@ func TestLoneAfterAnAck(t *testing.T) {
 	})
 }
 
+// TestLoneInOnePiece: frames whose payloads are elsewhere are written at once, too, if they are lone and not too long, and what
+// they refer to is nobody's then. What the kernel does not take of them follows in order.
+func TestLoneInOnePiece(t *testing.T) {
+	for name, c := range map[string]struct {
+		frames, takes int
+		lone          bool
+		direct        bool
+	}{
+		"one":          {1, 1 << 20, true, true},
+		"some":         {3, 1 << 20, true, true},
+		"half written": {3, 5000, true, true},
+		"none written": {3, 0, true, true},
+		"not lone":     {1, 1 << 20, false, false},
+		"too long":     {loneMost/(8<<10) + 1, 1 << 20, true, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var wire []byte
+			atOnce := 0
+			l := &Link{out: outbox{limit: 1 << 20, clock: new(coarse), direct: new(direct)}}
+			l.out.drain = func() {
+				for l.out.next() {
+					for i := range l.out.turn {
+						wire = append(wire, l.out.turn[i].bytes()...)
+					}
+					l.out.done()
+				}
+			}
+			l.out.direct.rc = between{func() {
+				atOnce++
+				l.out.direct.n = min(c.takes, len(l.out.direct.b))
+				wire = append(wire, l.out.direct.b[:l.out.direct.n]...)
+			}}
+			l.rested(false)
+			time.Sleep(2 * rest)
+			w := Writing{Lone: c.lone}
+			var want []byte
+			var memories []*Memory
+			for i := range c.frames {
+				m := NewMemory(8 << 10)
+				f := codec.Frame{Kind: codec.KindData, To: "b", From: "a", Seq: uint32(i), Payload: bytes.Repeat([]byte{byte(i)}, 8<<10)}
+				w.AppendHeld(&f, codec.PayloadSum(f.Payload), m)
+				want = f.Append(want)
+				memories = append(memories, m)
+			}
+			if !l.WriteAll(&w, false) {
+				t.Fatalf("%s: the outbox is full", name)
+			}
+			if !bytes.Equal(wire, want) || w.Len() != 0 || l.out.held != 0 || (atOnce == 1) != c.direct {
+				t.Errorf("%s: %d bytes of %d were written, %d times at once; %d are held, %d left", name, len(wire), len(want), atOnce, l.out.held, w.Len())
+			}
+			for _, m := range memories {
+				if m.Holders() != 1 {
+					t.Errorf("%s: %d hold a payload", name, m.Holders())
+				}
+			}
+		})
+	}
+}
+
 // TestNobodyWaitsBehindALongWrite: who was given a few frames is woken before a long run is written to somebody else.
 func TestNobodyWaitsBehindALongWrite(t *testing.T) {
 	x := newRouterBench(16)

@@ -30,6 +30,9 @@ const maxBeat = 3_600_000
 // rest is how long nothing was written on a link that has rested.
 const rest = 20 * time.Microsecond
 
+// loneMost is the most that who sends it writes, in one piece: up to there a copy costs less than a writer's start.
+const loneMost = 32 << 10
+
 // Link is the dialling end of a link. Safe for concurrent use.
 type Link struct {
 	// static
@@ -346,14 +349,15 @@ func (l *Link) rested(control bool) bool {
 
 // WriteAll implements [Port].
 func (l *Link) WriteAll(w *Writing, control bool) bool {
-	if w.Lone && len(w.refs) == 0 {
-		ok := l.Write(w.flat, control)
-		if ok {
-			w.empty()
+	if l.rested(control) && w.Lone && w.size <= loneMost && l.out.direct != nil {
+		frames, m := w.InOnePiece()
+		written := l.out.writeDirect(frames, m)
+		m.Release()
+		if written {
+			w.Reset()
+			return true
 		}
-		return ok
 	}
-	l.rested(control)
 	switch l.out.writeAll(w, control) {
 	case full, spent:
 		return false

@@ -181,8 +181,8 @@ func TestOutboxModel(t *testing.T) {
 					m.Release() // it is used again when the outbox has released it, and not before
 					whole = f.Append(whole)
 				}
-				if flat := w.Flat(); !bytes.Equal(flat, whole) || w.Len() != len(whole) {
-					t.Fatalf("%d bytes are %d, want %d", w.Len(), len(flat), len(whole))
+				if piece, _ := w.InOnePiece(); !bytes.Equal(piece, whole) || w.Len() != len(whole) {
+					t.Fatalf("%d bytes are %d, want %d", w.Len(), len(piece), len(whole))
 				}
 				if v := o.writeAll(&w, false); (v == taken) != (w.Len() == 0) {
 					t.Fatal(v, w.Len())

@@ -47,12 +47,13 @@ func (w *Writing) AppendHeld(f *codec.Frame, sum uint32, m *Memory) {
 	w.refs = append(w.refs, refers{len(w.flat), f.Payload, m})
 }
 
-// Flat is all frames, one after the other, in memory of their own if there is more than one piece.
-func (w *Writing) Flat() []byte {
+// InOnePiece is all frames, one after the other: where they are, or, if payloads are elsewhere, in memory that the caller holds.
+func (w *Writing) InOnePiece() (frames []byte, m *Memory) {
 	if len(w.refs) == 0 {
-		return w.flat
+		return w.flat, nil
 	}
-	return w.appendTo(make([]byte, 0, w.size))
+	m = NewMemory(w.size)
+	return w.appendTo(m.Bytes()), m
 }
 
 // appendTo appends all frames to b.
