@@ -117,7 +117,7 @@ func TestFind(t *testing.T) {
 func TestTally(t *testing.T) {
 	message := func(source, round uint32, number uint64, size int) []byte {
 		var stop atomic.Bool
-		s := newSource(Work{Size: size}, source, round, 1, &stop)
+		s := newSource(Work{Size: size}, source, round, poolSize, 1, &stop)
 		s.next[0] = number
 		return s.make(0, false)
 	}
@@ -140,7 +140,7 @@ func TestTally(t *testing.T) {
 func TestSource(t *testing.T) {
 	for _, telemetry := range []bool{false, true} {
 		var stop atomic.Bool
-		s := newSource(Work{Size: 1 << 10, Telemetry: telemetry}, 3, 1, 2, &stop)
+		s := newSource(Work{Size: 1 << 10, Telemetry: telemetry}, 3, 1, poolSize, 2, &stop)
 		seen := make(map[string]bool)
 		for i := range 100 {
 			m, last := s.Next(i % 2)

@@ -62,13 +62,14 @@ func newRunner(way *Way, w Work, round uint32) *runner {
 	r := &runner{way: way, work: w}
 	all := w.Senders
 	for i, sender := range w.Streams() {
-		r.sources = append(r.sources, newSource(w, uint32(sender), round, len(way.Outs[i]), &r.stop))
+		pool := max(poolSize, 2*len(way.Outs[i])*Gathered)
+		r.sources = append(r.sources, newSource(w, uint32(sender), round, pool, len(way.Outs[i]), &r.stop))
 	}
 	if w.Asks > 0 {
 		n, outstanding := w.Callers()
 		r.asks = &Asks{Outstanding: outstanding, timed: w.Asks == 1}
 		for i := range n {
-			r.asks.sources = append(r.asks.sources, newSource(w, uint32(all+i), round, 1, &r.stop))
+			r.asks.sources = append(r.asks.sources, newSource(w, uint32(all+i), round, poolSizeAsks, 1, &r.stop))
 		}
 		all += n
 		r.asks.answers = newTally(HeaderSize, all, round)

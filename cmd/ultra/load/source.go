@@ -28,16 +28,12 @@ type Source struct {
 // Sizes of a source's pool: more than any compressor or frame looks back.
 const (
 	poolSize     = 256 << 10 // at least, and what the outlets may gather, twice
-	poolSizeAsks = 16 << 10  // there are many who ask, each a message at a time
+	poolSizeAsks = 16 << 10  // of one who asks: there are many, each with a message at a time
 	poolMessages = 4         // at least
 )
 
-func newSource(w Work, id, round uint32, targets int, stop *atomic.Bool) *Source {
-	n := max(poolSize, 2*targets*Gathered)
-	if w.Asks > 0 {
-		n = poolSizeAsks
-	}
-	n = max(n/w.Size, poolMessages) * w.Size
+func newSource(w Work, id, round uint32, pool, targets int, stop *atomic.Bool) *Source {
+	n := max(pool/w.Size, poolMessages) * w.Size
 	s := &Source{id: id, round: round, size: w.Size, stop: stop, next: make([]uint64, targets)}
 	if w.Telemetry {
 		s.pool = readings(n, w.Size)

@@ -30,7 +30,7 @@ type Way struct {
 }
 
 // Gathered is how many bytes of messages an outlet may have sent through it before it is done with the first of them.
-const Gathered = 8 << 10
+const Gathered = 16 << 10
 
 // Outlet sends the messages of one sender to one receiver.
 type Outlet interface {
