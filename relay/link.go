@@ -143,6 +143,7 @@ func (l *Link) end(err error) error {
 	l.mu.Unlock()
 	l.out.close()
 	l.conn.Close()
+	l.reading.end()
 	return err
 }
 

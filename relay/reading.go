@@ -96,6 +96,13 @@ func (r *reading) leave(alone bool, err error) {
 	}
 }
 
+// end makes it Run's turn for good: the link has ended.
+func (r *reading) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.giveBack()
+}
+
 // giveBack makes it Run's turn. The caller holds mu.
 func (r *reading) giveBack() {
 	r.offered.Store(false)
@@ -166,7 +173,7 @@ func (l *Link) lookOn() (visits int, kept bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.moves, r.leftAt = 0, monotonic()
-	r.offered.Store(true)
+	r.offered.Store(!l.ended()) // else end may have been before
 	for {
 		seen := r.moves
 		r.mu.Unlock()

@@ -24,6 +24,7 @@ type waker struct {
 
 	slept    atomic.Int64 // how long the machine slept
 	panicsAt uint32       // frame of that number; 0: none
+	closesAt uint32       // the link, likewise
 	ends     atomic.Int32 // of batches
 
 	mu      sync.Mutex
@@ -42,6 +43,9 @@ type handled struct {
 func (w *waker) HandleFrame(f codec.Raw, _ *Memory) {
 	if w.panicsAt > 0 && f.Seq() == w.panicsAt {
 		panic("as it is meant to")
+	}
+	if w.closesAt > 0 && f.Seq() == w.closesAt {
+		w.link.Close()
 	}
 	guest := w.isIn()
 	w.mu.Lock()
@@ -436,6 +440,32 @@ func TestHandlerPanics(t *testing.T) {
 			t.Errorf("%+v", seen)
 		}
 	})
+}
+
+// TestEndStandingBy: Run returns at once, and not with the next tick, when the link ends while it stands by, or before it does.
+func TestEndStandingBy(t *testing.T) {
+	for _, name := range []string{"while", "after a visit", "before"} {
+		synctest.Test(t, func(t *testing.T) {
+			w, theirs, ended := linkToRead(t)
+			if name == "before" {
+				w.closesAt = 1
+			} else if name == "after a visit" {
+				w.round(t, theirs, 0, 10, 0)
+			}
+			w.round(t, theirs, 1, 10, 0)
+			synctest.Wait()
+			before := time.Now()
+			if name != "before" {
+				if !w.link.reading.offered.Load() {
+					t.Fatal("it does not stand by")
+				}
+				w.link.Close()
+			}
+			if err := <-ended; err != ErrClosed || time.Since(before) > 0 {
+				t.Errorf("%s: it ended after %v: %v", name, time.Since(before), err)
+			}
+		})
+	}
 }
 
 // TestEndUnderGuest: a guest finds the end of the link; Run tells why, and the guest waits on.
