@@ -171,3 +171,48 @@ func TestLinkLends(t *testing.T) {
 		t.Errorf("of %d frames of %d bytes at once none is lent", h.want, codec.MaxPayload)
 	}
 }
+
+// TestHubLends: what a hub has read for a link that is busy waits where it was read.
+func TestHubLends(t *testing.T) {
+	hub, addr, _, _ := reignOn(t, HubConfig{})
+	begin, ended := make(chan struct{}), make(chan struct{})
+	var links []*Link
+	for _, name := range []string{"a", "b"} {
+		l, err := Dial(t.Context(), addr, DialConfig{Hello: hello(name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		links = append(links, l)
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			l.Run(&lendee{begin: begin, want: -1})
+		}()
+	}
+	defer func() {
+		close(begin) // until now neither has read anything
+		for _, l := range links {
+			l.Close()
+			<-ended
+		}
+	}()
+	hub.mu.Lock()
+	out := &hub.names["b"].out
+	hub.mu.Unlock()
+	waits := func() (lent bool) {
+		out.mu.Lock()
+		defer out.mu.Unlock()
+		for i := range out.queue {
+			lent = lent || out.queue[i].memory != nil
+		}
+		return lent
+	}
+	frame := data("a", "b", 1, 1, string(make([]byte, codec.MaxPayload)))
+	for end := time.Now().Add(waitLimit); !waits(); {
+		if time.Now().After(end) {
+			t.Fatal("all that waits was copied")
+		}
+		if !links[0].Write(frame, false) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
