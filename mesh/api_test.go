@@ -483,3 +483,29 @@ func TestEventsLagged(t *testing.T) {
 	}
 	t.Fatal("nothing was missed, or nobody said so")
 }
+
+// TestFullInbox: a message larger than the inbox arrives although another waits there; what finds no room then waits, and who
+// gives up hears why; and it arrives when the application takes what is there.
+func TestFullInbox(t *testing.T) {
+	_, a, b := trio(t, func(cfg *mesh.Config) { cfg.InboxBytes = 64 << 10 })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, size := range []int{10, 1 << 20} {
+		if err := a.Deliver(ctx, "b", make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	short, stop := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer stop()
+	if err := a.Deliver(short, "b", make([]byte, 10)); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "inbox is full") {
+		t.Errorf("%v", err)
+	}
+	for _, size := range []int{10, 1 << 20, 10} {
+		if m, err := b.Receive(ctx); err != nil || len(m.Bytes()) != size {
+			t.Fatalf("%d bytes, want %d: %v", len(m.Bytes()), size, err)
+		}
+	}
+	if err := a.Flush(ctx); err != nil {
+		t.Error(err)
+	}
+}

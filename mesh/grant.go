@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"time"
 
 	"ultrasockets/codec"
@@ -8,8 +9,8 @@ import (
 
 // Step 7 of a message's way, the answers: what an intake tells the senders, and above all how much each may send.
 
-// free is the room that is left. The one message that may be larger than the inbox does not count until it is complete:
-// small ones pass beside it.
+// free is the room that is left. The one message that may go beyond the inbox does not count until it is complete: small ones
+// pass beside it.
 func (in *intake) free() int {
 	free := in.limit - in.used
 	if in.overrun != nil {
@@ -18,16 +19,21 @@ func (in *intake) free() int {
 	return free
 }
 
-// hasRoom tells whether a frame of r can be taken: always below the limit, and beyond it for one message at a time
-// that could never complete otherwise.
-func (in *intake) hasRoom(r *receiver) bool { return in.free() > 0 || in.mayOverrun(r) }
+// hasRoom tells whether a frame of r can be taken, which is of a reply or not: always below the limit, and beyond it for one
+// message at a time.
+func (in *intake) hasRoom(r *receiver, reply bool) bool {
+	return in.free() > 0 || in.mayOverrun(r, reply)
+}
 
-func (in *intake) mayOverrun(r *receiver) bool {
-	if len(r.half) == 0 || in.waiting() > 0 || in.overrun != nil && in.overrun != r {
-		return false
+// mayOverrun tells whether r's message may go on to its end whatever room there is: if no other does so. Else it could keep others out, and
+// wait for its own end, for as long as the application takes nothing. It must have begun, and what is beside it must leave room,
+// so that the next one begins only when this one is taken; but a reply is no part of what waits in the inbox, and who waits for it
+// may be the one who would make room.
+func (in *intake) mayOverrun(r *receiver, reply bool) bool {
+	if in.overrun != nil {
+		return in.overrun == r
 	}
-	in.overrun = r
-	return true
+	return reply || len(r.half) > 0 && in.used-len(r.half) < in.limit
 }
 
 func (in *intake) dropHalf(r *receiver) {
@@ -104,7 +110,8 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 // roomy tells whether there is enough room in the inbox to let those go on who had to wait for it, or one of them may go
 // on beyond it.
 func (in *intake) roomy() bool {
-	return !in.paused && (in.free() >= min(wakeRoom, in.limit/2) || in.waiting() == 0 && (in.overrun == nil || in.overrun.starved))
+	return !in.paused && (in.free() >= min(wakeRoom, in.limit/2) ||
+		slices.ContainsFunc(in.starved, func(r *receiver) bool { return in.mayOverrun(r, false) }))
 }
 
 // spend notes that a frame was taken which costs n bytes of r's window.
@@ -176,7 +183,7 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 		if window <= 0 && in.free() > 0 {
 			window = 1
 		}
-		if window < minGrant && in.mayOverrun(r) {
+		if window < minGrant && in.mayOverrun(r, false) {
 			window = oversizeGrant
 		}
 		messages = max(messages, min((room-window)/messageCost, window/r.overhead+1))

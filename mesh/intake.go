@@ -77,7 +77,7 @@ type intake struct {
 	granted  int       // sum of all receivers' windows
 	promised int       // what they may cost in the inbox: windows, and messageCost for each message of them
 	active   int       // receivers with a share
-	overrun  *receiver // the one whose message is granted to its end although it is larger than what is free
+	overrun  *receiver // the one whose message is granted to its end although it may be larger than what is free
 	wanted   int       // receivers whose sender wants to hear at once what is taken
 	starved  []*receiver
 	urgent   []*receiver   // have answers that are due at once
@@ -123,9 +123,10 @@ func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw, lent *rel
 func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.Raw, lent *relay.Memory) {
 	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
 	// A whole reply passes the inbox by: it never waits for room, lest who waits for it makes none.
-	reply := f.Flags()&(codec.FlagReply|codec.FlagMore) == codec.FlagReply && len(r.half) == 0
+	reply := f.Flags()&codec.FlagReply != 0
+	whole := f.Flags()&codec.FlagMore == 0 && len(r.half) == 0
 	wanted := r.isWanted
-	take, missed := r.check(now, f, reply || in.hasRoom(r))
+	take, missed := r.check(now, f, reply && whole || in.hasRoom(r, reply))
 	in.countWanted(wanted, r)
 	if missed > 0 {
 		in.stats.gaps++
@@ -185,6 +186,9 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw, lent *relay.M
 	in.spend(r, r.overhead+len(payload))
 	lend := in.lends(f.Flags())
 	if f.Flags()&codec.FlagMore != 0 {
+		if in.free() <= 0 {
+			in.overrun = r
+		}
 		if len(r.half) == 0 {
 			r.halfAt = r.expected
 			r.size = 0

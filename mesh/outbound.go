@@ -72,11 +72,12 @@ type outStream struct {
 	packBuf    []byte
 	room       chan struct{} // closed when there is room again; nil: nobody waits
 	flushes    []flushWait
-	isBlocked  bool // it waits for the link
-	isNoted    bool // it is in outbound.blocked; guarded by blockedMu
-	isDue      bool // is in outbound.due
-	crowd      int  // so many times what is written gathers: others waited for mu while it was written
-	gone       bool // not in outbound.streams any more: look it up again
+	isBlocked  bool        // it waits for the link
+	isNoted    bool        // it is in outbound.blocked; guarded by blockedMu
+	isDue      bool        // is in outbound.due
+	crowd      int         // so many times what is written gathers: others waited for mu while it was written
+	gone       bool        // not in outbound.streams any more: look it up again
+	noRoom     atomic.Bool // its receiver's last answer allows nothing, or does not acknowledge what was sent
 
 	// What may join the newest entry without a look at anything else, until the stream is locked for something else: it
 	// goes with those before it, when these can.
@@ -289,7 +290,7 @@ func (o *outbound) send(ctx context.Context, to string, d *draft) error {
 		select {
 		case <-room:
 		case <-ctx.Done():
-			return fmt.Errorf("%d bytes are queued for it already (Config.SendBytes), and it takes no more: %w", o.set.SendBytes, o.whyNot(ctx, to))
+			return fmt.Errorf("what may be queued for it is (Config.SendBytes, %d), and it takes no more: %w", o.set.SendBytes, o.whyNot(ctx, to))
 		}
 	}
 }
@@ -303,6 +304,9 @@ func (o *outbound) whyNot(ctx context.Context, to string) error {
 		return fmt.Errorf("%w: %w", ErrNoPeer, ctx.Err())
 	case e.State == codec.StatePaused:
 		return fmt.Errorf("%w: %w", ErrPaused, ctx.Err())
+	}
+	if s := o.existing(to); s != nil && s.noRoom.Load() {
+		return fmt.Errorf("its inbox is full (its program takes nothing): %w", ctx.Err())
 	}
 	return ctx.Err()
 }
@@ -442,7 +446,9 @@ func (s *outStream) takeAnswer(now time.Duration, f codec.Raw, here bool) {
 	switch f.Kind() {
 	case codec.KindAck:
 		if a, err := codec.ParseAck(f.Payload()); err == nil {
+			before := s.ack.seq
 			s.onAck(now, f.Seq(), a)
+			s.noRoom.Store(s.granted && (s.window == 0 || f.Seq() == before && s.next.seq != before))
 		}
 	case codec.KindReset:
 		if r, err := codec.ParseReset(f.Payload()); err == nil {

@@ -241,6 +241,112 @@ func TestAcksOfMany(t *testing.T) {
 	}
 }
 
+// exchange passes frames and answers between senders and a receiving node from which nothing is taken, for so many rounds.
+func (w *wire) exchange(rounds int, others ...*outStream) {
+	senders := append(others, w.o)
+	for range rounds {
+		w.now += 10 * time.Millisecond
+		for _, o := range senders {
+			w.pass(written(func(x *relay.Writing) { o.tick(w.now, true, x, plain) }))
+			w.pass(written(func(x *relay.Writing) { o.transmit(w.now, x, 1<<20, plain) }))
+		}
+		for answers := w.in.answers(w.now, nil, true); len(answers) > 0; {
+			f, rest, _ := codec.Next(answers)
+			answers = rest
+			for _, o := range senders {
+				if string(f.To()) == o.from {
+					o.takeAnswer(w.now, f, true)
+				}
+			}
+		}
+	}
+}
+
+// TestLargeBesideUntaken: a message larger than the inbox comes to its end although something waits that nobody takes, and small
+// ones of others pass beside it. The next one waits then, so that there is only one beyond the inbox.
+func TestLargeBesideUntaken(t *testing.T) {
+	const limit, large = 200 << 10, 500_000
+	w := newWire(limit, 1<<20)
+	w.o.push(0, &draft{body: make([]byte, 10), kept: true})
+	w.exchange(5)
+	w.o.push(w.now, &draft{body: make([]byte, large), kept: true})
+	for n := uint32(0); w.in.inbox.len() < 2 || w.o.held() > 0; n++ {
+		if w.exchange(1); w.now > 20*time.Second {
+			t.Fatalf("%d of %d bytes have come, %d are used of %d", len(w.in.receivers["a"].half), large, w.in.used, limit)
+		}
+		if len(w.in.receivers["a"].half) > limit && n%10 == 0 {
+			f := codec.Frame{Kind: codec.KindData, Flags: codec.FlagFirst, To: "b", From: "c", Stream: 7, Seq: n, Payload: make([]byte, 10)}
+			before := w.in.stats.messages
+			w.in.data(w.now, time.Time{}, f.Append(nil), nil)
+			if w.in.stats.messages == before {
+				t.Fatalf("a small message is kept out, %d used of %d", w.in.used, limit)
+			}
+			w.in.get(1)
+		}
+	}
+	w.in.get(All)
+
+	// Of two at the same time only one goes on beyond the inbox; the other does when that is taken.
+	other := &outStream{sender: *newSender("b", "c", time.Hour, 0)}
+	for _, o := range []*outStream{w.o, other} {
+		o.push(w.now, &draft{body: make([]byte, large), kept: true})
+	}
+	w.exchange(500, other)
+	if most := limit + large + 2*messageCost + codec.MaxFrame; w.in.inbox.len() != 1 || w.in.used > most || len(w.in.receivers["a"].half)+len(w.in.receivers["c"].half) == 0 {
+		t.Fatalf("%d in the inbox, %d used, at most %d", w.in.inbox.len(), w.in.used, most)
+	}
+	w.in.get(1)
+	w.exchange(500, other)
+	if w.in.inbox.len() != 1 || w.o.held()+other.held() > 0 {
+		t.Errorf("%d in the inbox, %d and %d held: the second large one did not go on", w.in.inbox.len(), w.o.held(), other.held())
+	}
+}
+
+// TestLargeReplyPassesFullInbox: a reply of many frames comes whatever waits, as a small one does.
+func TestLargeReplyPassesFullInbox(t *testing.T) {
+	const limit, large = 64 << 10, 500_000
+	w := newWire(limit, 1<<20)
+	w.in.used = w.in.limit + 1
+	w.o.push(0, &draft{body: make([]byte, large), kept: true, flags: codec.FlagReply})
+	for len(w.in.replies) == 0 {
+		if w.exchange(1); w.now > probeFirst { // nobody has asked again
+			t.Fatalf("%d of %d bytes have come", len(w.in.receivers["a"].half), large)
+		}
+	}
+	if w.in.used != limit+1 || w.in.overrun != nil {
+		t.Errorf("%d are used, want %d", w.in.used, limit+1)
+	}
+	w.o.push(w.now, &draft{body: make([]byte, 10), kept: true})
+	if w.exchange(100); w.in.inbox.len() > 0 || w.in.overrun != nil {
+		t.Error("a message behind the reply has found room, too")
+	}
+	repeat := codec.Frame{Kind: codec.KindData, Flags: codec.FlagReply | codec.FlagMore, To: "b", From: "a", Stream: w.o.id, Seq: w.o.ack.seq - 1, Payload: make([]byte, 10)}
+	if w.in.data(w.now, time.Time{}, repeat.Append(nil), nil); w.in.overrun != nil {
+		t.Error("a repeat keeps others from going beyond the inbox")
+	}
+}
+
+// TestOneLargeReplyAtATime: of replies of many frames, wanted or not, only one passes a full inbox at the same time.
+func TestOneLargeReplyAtATime(t *testing.T) {
+	const limit, large = 64 << 10, 500_000
+	w := newWire(limit, 1<<20)
+	w.in.used = w.in.limit + 1
+	other := &outStream{sender: *newSender("b", "c", time.Hour, 0)}
+	for _, o := range []*outStream{w.o, other} {
+		o.push(0, &draft{body: make([]byte, large), kept: true, flags: codec.FlagReply})
+	}
+	most := 0
+	for len(w.in.replies) < 2 {
+		if w.exchange(1, other); w.now > 20*time.Second {
+			t.Fatalf("%d replies have come", len(w.in.replies))
+		}
+		most = max(most, w.in.used)
+	}
+	if most > limit+1+large+2*codec.MaxFrame {
+		t.Errorf("%d were used at a time", most)
+	}
+}
+
 // TestReplyPassesFullInbox: who waits for a reply may be the one who would make room.
 func TestReplyPassesFullInbox(t *testing.T) {
 	in := newIntake("b", 32<<10, 1<<20, unpackPlain)
