@@ -166,7 +166,7 @@ func (b *inbound) get(n int) []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reportTaken()
-	b.in.putBack(b.drawn[b.handed:])
+	b.in.inbox.putBack(b.drawn[b.handed:])
 	clear(b.drawn)
 	b.drawn, b.handed, b.reported = b.drawn[:0], 0, 0
 	out := b.in.get(n)

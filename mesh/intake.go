@@ -69,7 +69,6 @@ type intake struct {
 	inbox     inbox
 	lend      bool          // what arrives may be lent: its memory is used again
 	kept      *relay.Memory // of the read of which something was left where it is, and paid for; nil: none yet
-	drawn     int           // parcels on their way from the inbox to the application
 	used      int           // bytes of inbox, half messages and requests not yet handled
 	serial    uint64
 	paused    bool
@@ -468,26 +467,15 @@ func (in *intake) draw(list []parcel) []parcel {
 		cost += p.cost
 		list = append(list, p)
 	}
-	in.drawn += len(list)
 	return list
 }
 
 // tookDrawn notes that the application has parcels that were drawn.
 func (in *intake) tookDrawn(list []parcel) {
-	in.drawn -= len(list)
 	for i := range list {
 		in.took(&list[i])
 	}
 }
-
-// putBack puts parcels back that were drawn, and of which something is left.
-func (in *intake) putBack(list []parcel) {
-	in.drawn -= len(list)
-	in.inbox.putBack(list)
-}
-
-// waiting is how many parcels the application has not taken.
-func (in *intake) waiting() int { return in.inbox.len() + in.drawn }
 
 func (in *intake) pause() { in.paused = true }
 

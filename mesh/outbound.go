@@ -515,7 +515,7 @@ func (o *outbound) flush(ctx context.Context, wait func(context.Context, <-chan 
 	for _, s := range all {
 		s.lock()
 		if n := s.held(); n > 0 && late != nil {
-			errs = append(errs, fmt.Errorf("%d messages to %q are not acknowledged: %w", n, s.to, o.whyNot(ctx, s.to)))
+			errs = append(errs, fmt.Errorf("%d not acknowledged by %q: %w", n, s.to, o.whyNot(ctx, s.to)))
 		}
 		s.mu.Unlock()
 	}

@@ -101,10 +101,17 @@ func (n *Node) Status() Status {
 
 // status fills in what the receiving ends know.
 func (b *inbound) status(s *Status) {
+	b.report() // what was taken counts no more
+	b.takeMu.Lock()
+	defer b.takeMu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	in := b.in
-	s.Inbox = InboxStatus{Messages: in.inbox.messages, Bytes: in.used, Limit: in.limit, Granted: in.granted}
+	messages := in.inbox.messages
+	for i := range b.drawn[b.handed:] {
+		messages += b.drawn[b.handed+i].left
+	}
+	s.Inbox = InboxStatus{Messages: messages, Bytes: in.used, Limit: in.limit, Granted: in.granted}
 	s.Received = ReceivedStats{
 		Messages: in.stats.messages, Frames: in.stats.frames, Gaps: in.stats.gaps, NoRoom: in.stats.noRoom, Refused: in.stats.refused,
 	}

@@ -44,6 +44,17 @@ func TestStatus(t *testing.T) {
 	if of = a.Status(); of.Inbox.Messages != 1 || of.Inbox.Bytes != 96+6 || of.Received.Messages != 3 {
 		t.Errorf("after two were taken, the newest first: %+v", of)
 	}
+	for range 2 {
+		if err := b.Deliver(ctx, "a", "12345"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if of = a.Status(); of.Inbox.Messages != 2 || of.Inbox.Bytes != 2*(96+6) {
+		t.Errorf("after one of three was taken, the oldest: %+v", of.Inbox)
+	}
 	if err := a.Pause(); err != nil || !a.Status().Paused {
 		t.Error("not paused", err)
 	}

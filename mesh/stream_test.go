@@ -151,7 +151,7 @@ func takeOne(in *intake) (Message, bool) {
 	if list[0].left == 0 {
 		whole = 1
 	}
-	in.putBack(list[whole:])
+	in.inbox.putBack(list[whole:])
 	in.tookDrawn(list[:whole])
 	return m, true
 }

@@ -222,9 +222,9 @@ func (w *world) audit() {
 			}
 		}
 		if in := a.in.in; in.used != used || in.granted != granted || in.promised != promised || in.active != active || in.wanted != wanted ||
-			in.inbox.messages != 0 || in.waiting() != 0 {
+			in.inbox.messages != 0 || in.inbox.len() != 0 {
 			w.t.Fatalf("%q has used %d (%d), granted %d (%d), promised %d (%d) to %d (%d), %d (%d) want to hear; %d messages wait in %d parcels",
-				a.Name(), in.used, used, in.granted, granted, in.promised, promised, in.active, active, in.wanted, wanted, in.inbox.messages, in.waiting())
+				a.Name(), in.used, used, in.granted, granted, in.promised, promised, in.active, active, in.wanted, wanted, in.inbox.messages, in.inbox.len())
 		}
 		for _, s := range a.out.all() {
 			if s.bytes != 0 || s.inflight != 0 {
