@@ -94,6 +94,9 @@ func (d *draft) size() int {
 func (d *draft) together() int {
 	size := codec.SeveralLength + d.size()
 	for _, b := range d.behind {
+		if codec.MaxBytesHead+len(b) > shareMost {
+			break
+		}
 		if size += codec.SeveralLength + codec.MaxBytesHead + len(b); size >= codec.MaxPayload {
 			return codec.MaxPayload
 		}

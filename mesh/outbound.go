@@ -273,7 +273,7 @@ func (o *outbound) send(ctx context.Context, to string, d *draft) error {
 			if !joined {
 				s.push(o.clock(), d)
 			}
-			if len(d.behind) > 0 {
+			if len(d.behind) > 0 && s.granted { // else nobody has said yet that more than a message may come
 				s.letJoin(o.set)
 				d.joined = s.joinBytes(d.behind)
 				s.rest = 0

@@ -171,7 +171,7 @@ func (s *sender) push(now time.Duration, d *draft) {
 	case d.size() <= shareMost:
 		if s.queue.len() > 0 {
 			e.move(codec.MaxPayload) // others wait already: more are likely to
-		} else {
+		} else if s.granted {
 			e.move(d.together())
 		}
 		e.open = true

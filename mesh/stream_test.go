@@ -19,7 +19,7 @@ func unpackPlain(_, src []byte, packing uint8) ([]byte, error) { return src, nil
 func written(f func(*relay.Writing)) []byte {
 	var w relay.Writing
 	f(&w)
-	frames, _ := w.InOnePiece()
+	frames, _ := w.InOnePiece() // the memory is the caller's, for good
 	return frames
 }
 

@@ -56,8 +56,9 @@ func (c *cable) Write(frames []byte, control bool) bool {
 }
 
 func (c *cable) WriteAll(w *relay.Writing, control bool) bool {
-	frames, _ := w.InOnePiece()
+	frames, memory := w.InOnePiece()
 	ok := c.Write(slices.Clone(frames), control)
+	memory.Release()
 	if ok {
 		w.Reset()
 	}

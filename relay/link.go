@@ -350,7 +350,7 @@ func (l *Link) rested(control bool) bool {
 
 // WriteAll implements [Port].
 func (l *Link) WriteAll(w *Writing, control bool) bool {
-	if l.rested(control) && w.Lone && w.size <= loneMost && l.out.direct != nil {
+	if l.rested(control) && w.Lone && w.size <= loneMost && l.out.direct != nil && l.out.isIdle() {
 		frames, m := w.InOnePiece()
 		written := l.out.writeDirect(frames, m)
 		m.Release()
