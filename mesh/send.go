@@ -46,7 +46,7 @@ func applied(opts []SendOption) (o sendOptions) {
 //
 // nil means queued, even for a name that is not here yet: see Config.Retention. To its own name, the node's own inbox has it
 // at once. To a group in which nobody else is, nothing is sent. When Config.SendBytes are queued, Send waits until there is
-// room or ctx ends; the error then wraps ctx's.
+// room or ctx ends; the error then wraps ctx's. While there is room ctx is not looked at.
 // Other errors: ErrBadName, ErrValue, ErrTooLarge, ErrNoCommonTransform, ErrClosed.
 func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOption) error {
 	if len(opts) == 0 {
@@ -64,7 +64,8 @@ func (n *Node) Send(ctx context.Context, to string, value any, opts ...SendOptio
 }
 
 // SendBatch sends byte strings to one name, as Send does one after the other, and costs less: it is for who sends millions a second.
-// It returns how many it has queued, in their order from the first, and why not the next. They are copied before it returns.
+// It returns how many it has queued, in their order from the first, and why not the next; the batch may be of any length. They are
+// copied before it returns.
 func (n *Node) SendBatch(ctx context.Context, to string, batch [][]byte) (queued int, err error) {
 	for queued < len(batch) {
 		if joined := n.out.join(to, batch[queued:]...); joined > 0 {
