@@ -25,10 +25,10 @@ func (in *intake) hasRoom(r *receiver, reply bool) bool {
 	return in.free() > 0 || in.mayOverrun(r, reply)
 }
 
-// mayOverrun tells whether r's message may go on to its end whatever room there is: if no other does so. Else it could keep others out, and
-// wait for its own end, for as long as the application takes nothing. It must have begun, and what is beside it must leave room,
-// so that the next one begins only when this one is taken; but a reply is no part of what waits in the inbox, and who waits for it
-// may be the one who would make room.
+// mayOverrun tells whether r's message may go on to its end whatever room there is, while no other does so: else it could keep
+// others out, and wait for its own end, for as long as the application takes nothing. It must have begun, and what is beside it
+// must leave room, so that the next one begins only when this one is taken; but a reply is no part of what waits in the inbox, and
+// who waits for it may be the one who would make room.
 func (in *intake) mayOverrun(r *receiver, reply bool) bool {
 	if in.overrun != nil {
 		return in.overrun == r

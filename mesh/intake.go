@@ -121,7 +121,7 @@ func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw, lent *rel
 // frame takes a frame of a stream, or notes what is to be answered instead.
 func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.Raw, lent *relay.Memory) {
 	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
-	// A whole reply passes the inbox by: it never waits for room, lest who waits for it makes none.
+	// A reply does not wait for what is in the inbox, lest who waits for it makes no room: see mayOverrun. A whole one waits for nothing.
 	reply := f.Flags()&codec.FlagReply != 0
 	whole := f.Flags()&codec.FlagMore == 0 && len(r.half) == 0
 	wanted := r.isWanted
