@@ -67,18 +67,7 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 	if now >= in.sweepAt {
 		in.sweep(now)
 	}
-	if len(in.starved) > 0 && in.roomy() {
-		for _, r := range in.starved {
-			r.starved, r.ackNow = false, true
-			if r.turnedAway {
-				r.resetDue, r.resetStream, r.resetKnown = true, r.stream, true
-				r.turnedAway = false
-			}
-			in.note(r)
-		}
-		clear(in.starved)
-		in.starved = in.starved[:0]
-	}
+	in.wakeStarved()
 	for _, r := range in.urgent {
 		r.inUrgent = false
 		dst = r.appendAnswers(dst, in.me)
@@ -107,11 +96,31 @@ func (in *intake) answers(now time.Duration, dst []byte, all bool) []byte {
 	return dst
 }
 
-// roomy tells whether there is enough room in the inbox to let those go on who had to wait for it, or one of them may go
-// on beyond it.
-func (in *intake) roomy() bool {
-	return !in.paused && (in.free() >= min(wakeRoom, in.limit/2) ||
-		slices.ContainsFunc(in.starved, func(r *receiver) bool { return in.mayOverrun(r, false) }))
+// wakeStarved lets those go on who had to wait for room: all when there is enough, else one that may go on beyond the inbox.
+func (in *intake) wakeStarved() {
+	if in.paused || len(in.starved) == 0 {
+		return
+	}
+	woken := in.starved
+	if in.free() < min(wakeRoom, in.limit/2) {
+		i := slices.IndexFunc(in.starved, func(r *receiver) bool { return in.mayOverrun(r, r.turnedAway && r.awayReply) })
+		if i < 0 {
+			return
+		}
+		last := len(in.starved) - 1
+		in.starved[i], in.starved[last] = in.starved[last], in.starved[i]
+		woken = in.starved[last:]
+	}
+	for _, r := range woken {
+		r.starved, r.ackNow = false, true
+		if r.turnedAway {
+			r.resetDue, r.resetStream, r.resetKnown = true, r.stream, true
+			r.turnedAway = false
+		}
+		in.note(r)
+	}
+	clear(woken)
+	in.starved = in.starved[:len(in.starved)-len(woken)]
 }
 
 // spend notes that a frame was taken which costs n bytes of r's window.
@@ -183,7 +192,8 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 		if window <= 0 && in.free() > 0 {
 			window = 1
 		}
-		if window < minGrant && in.mayOverrun(r, false) {
+		if window < minGrant && (in.overrun == r || in.free() <= 0 && in.mayOverrun(r, false)) {
+			in.overrun = r
 			window = oversizeGrant
 		}
 		messages = max(messages, min((room-window)/messageCost, window/r.overhead+1))

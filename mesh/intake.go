@@ -121,11 +121,8 @@ func (in *intake) data(now time.Duration, wall time.Time, f codec.Raw, lent *rel
 // frame takes a frame of a stream, or notes what is to be answered instead.
 func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.Raw, lent *relay.Memory) {
 	first, seq := f.Flags()&codec.FlagFirst != 0, f.Seq()
-	// A reply does not wait for what is in the inbox, lest who waits for it makes no room: see mayOverrun. A whole one waits for nothing.
-	reply := f.Flags()&codec.FlagReply != 0
-	whole := f.Flags()&codec.FlagMore == 0 && len(r.half) == 0
 	wanted := r.isWanted
-	take, missed := r.check(now, f, reply && whole || in.hasRoom(r, reply))
+	take, missed := r.check(now, f)
 	in.countWanted(wanted, r)
 	if missed > 0 {
 		in.stats.gaps++
@@ -134,12 +131,19 @@ func (in *intake) frame(now time.Duration, wall time.Time, r *receiver, f codec.
 	if first && seq == r.expected {
 		in.dropHalf(r)
 	}
-	if r.turnedAway {
-		in.starve(r)
-	}
 	if !take {
 		return
 	}
+	// A reply does not wait for what is in the inbox, lest who waits for it makes no room: see mayOverrun. A whole one waits for nothing.
+	reply := f.Flags()&codec.FlagReply != 0
+	whole := f.Flags()&codec.FlagMore == 0 && len(r.half) == 0
+	if !(reply && whole) && !in.hasRoom(r, reply) {
+		r.turnAway(reply)
+		in.setWindow(r, 0, 0) // what else is under way would be turned away, too
+		in.starve(r)
+		return
+	}
+	r.resetSent, r.turnedAway = false, false
 	if first {
 		r.refusing = 0
 	}
@@ -179,6 +183,10 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw, lent *relay.M
 	if f.Flags()&codec.FlagSeveral != 0 {
 		return in.acceptSeveral(r, wall, f.Flags(), payload, lent)
 	}
+	// All frames of a message are of one kind, and bring something: what they say of themselves decides what they may take.
+	if f.Flags()&codec.FlagMore != 0 && len(payload) == 0 || len(r.half) > 0 && f.Flags()&prefixFlags != r.halfFlags {
+		return codec.Unsupported
+	}
 	if len(r.half)+len(payload) > in.maxMessage {
 		return codec.TooLarge
 	}
@@ -189,7 +197,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw, lent *relay.M
 			in.overrun = r
 		}
 		if len(r.half) == 0 {
-			r.halfAt = r.expected
+			r.halfAt, r.halfFlags = r.expected, f.Flags()&prefixFlags
 			r.size = 0
 			if f.Flags()&prefixFlags == 0 {
 				r.size = int(min(codec.ItemSize(payload), uint64(in.maxMessage)))

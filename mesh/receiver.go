@@ -23,6 +23,7 @@ type receiver struct {
 	expected  uint32
 	half      []byte                  // what has arrived of a message that goes on …
 	memory    *relay.Memory           // … where it is, if that is lent …
+	halfFlags codec.Flags             // … and the prefixFlags of all its frames …
 	halfAt    uint32                  // … and the number of its first frame …
 	size      int                     // … and its size, as it says itself; 0: it does not
 	refusing  codec.UnreachableReason // the message at expected was refused for this reason, until another begins; 0: no
@@ -38,7 +39,8 @@ type receiver struct {
 	lowCount   int           // … or in messages
 	appetite   int           // what may be granted at most: it doubles each time half of it is used
 	starved    bool          // is in intake.starved
-	turnedAway bool          // the frame at expected came while there was no room: it is asked for when there is
+	turnedAway bool          // the frame at expected came while there was no room: it is asked for when there is …
+	awayReply  bool          // … and is one of a reply
 	active     bool          // has a share of the windows …
 	lastActive time.Duration // … until grantIdle after this
 
@@ -70,8 +72,8 @@ type waitingParcel struct {
 
 // check decides by stream and number whether the receiver takes a frame, and notes the answer that is due if not.
 // A first frame that is not a repeat ends what is half received: the caller drops that.
-// room tells whether the inbox can take the frame. missed is the number of frames that the sender gave up before this one.
-func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, missed uint32) {
+// missed is the number of frames that the sender gave up before this one.
+func (r *receiver) check(now time.Duration, f codec.Raw) (take bool, missed uint32) {
 	stream, seq := f.Stream(), f.Seq()
 	first := f.Flags()&codec.FlagFirst != 0
 	r.lastFrame = now
@@ -94,13 +96,11 @@ func (r *receiver) check(now time.Duration, f codec.Raw, room bool) (take bool, 
 		missed = seq - r.expected
 		r.skipTo(seq)
 	}
-	if !room {
-		r.ackNow, r.turnedAway = true, true
-		return false, missed
-	}
-	r.resetSent, r.turnedAway = false, false
 	return true, missed
 }
+
+// turnAway notes that there is no room for the frame at expected, which is of a reply or not.
+func (r *receiver) turnAway(reply bool) { r.ackNow, r.turnedAway, r.awayReply = true, true, reply }
 
 // begin replaces the stream by another. What the old one brought and the application has not taken stays in the inbox.
 func (r *receiver) begin(stream, seq uint32) {

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"encoding/binary"
 	"math"
 	"strconv"
 	"testing"
@@ -326,24 +327,111 @@ func TestLargeReplyPassesFullInbox(t *testing.T) {
 	}
 }
 
-// TestOneLargeReplyAtATime: of replies of many frames, wanted or not, only one passes a full inbox at the same time.
+// TestOneLargeReplyAtATime: of replies of many frames, wanted or not, only one passes a full inbox at the same time; the next one
+// follows at once.
 func TestOneLargeReplyAtATime(t *testing.T) {
-	const limit, large = 64 << 10, 500_000
+	const limit, large, replies = 64 << 10, 500_000, 5
 	w := newWire(limit, 1<<20)
 	w.in.used = w.in.limit + 1
-	other := &outStream{sender: *newSender("b", "c", time.Hour, 0)}
-	for _, o := range []*outStream{w.o, other} {
+	var others []*outStream
+	for i := range replies - 1 {
+		others = append(others, &outStream{sender: *newSender("b", string(rune('c'+i)), time.Hour, 0)})
+	}
+	for _, o := range append(others, w.o) {
 		o.push(0, &draft{body: make([]byte, large), kept: true, flags: codec.FlagReply})
 	}
 	most := 0
-	for len(w.in.replies) < 2 {
-		if w.exchange(1, other); w.now > 20*time.Second {
+	for len(w.in.replies) < replies {
+		if w.exchange(1, others...); w.now > probeFirst { // nobody has asked again
 			t.Fatalf("%d replies have come", len(w.in.replies))
 		}
 		most = max(most, w.in.used)
 	}
-	if most > limit+1+large+2*codec.MaxFrame {
+	if most > limit+1+large+(replies+1)*codec.MaxFrame {
 		t.Errorf("%d were used at a time", most)
+	}
+}
+
+// TestBegunMessagesGrantNoMore: messages that have begun are granted no more of the relay's outbox than others, while the inbox has room.
+func TestBegunMessagesGrantNoMore(t *testing.T) {
+	const senders = 200
+	in := newIntake("b", 16<<20, 1<<20, unpackPlain)
+	for i := range senders {
+		in.data(0, time.Time{}, dataFrame(strconv.Itoa(i), 1, codec.FlagFirst|codec.FlagMore|codec.FlagAckNow, 1000), nil)
+		in.answers(0, nil, true)
+	}
+	if most := in.outbox/2 + senders; in.granted > most || in.overrun != nil {
+		t.Errorf("%d are granted, at most %d", in.granted, most)
+	}
+}
+
+// TestInboxIsBounded: whatever members send, by the rules or not, the inbox has at most a message and a reply more than its limit,
+// and the answers end.
+func TestInboxIsBounded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const limit, large = 64 << 10, 200_000
+		in := newIntake("b", limit, large, unpackPlain)
+		now, next := time.Duration(0), map[string]uint32{}
+		for range rapid.IntRange(1, 300).Draw(t, "frames") {
+			from := rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "from")
+			flags := codec.Flags(0)
+			for _, flag := range []codec.Flags{codec.FlagFirst, codec.FlagMore, codec.FlagReply, codec.FlagSeveral} {
+				if rapid.IntRange(0, 2).Draw(t, "flag") == 0 {
+					flags |= flag
+				}
+			}
+			payload := make([]byte, rapid.SampledFrom([]int{0, 20, 5000, codec.MaxPayload}).Draw(t, "size"))
+			if size := len(payload) - codec.SeveralLength; flags&codec.FlagSeveral != 0 && size > 0 {
+				binary.BigEndian.PutUint16(payload, uint16(size))
+			}
+			stream := uint32(7 + rapid.IntRange(0, 30).Draw(t, "stream")/30)
+			f := codec.Frame{Kind: codec.KindData, Flags: flags, To: "b", From: from, Stream: stream, Seq: next[from], Payload: payload}
+			in.data(now, time.Time{}, f.Append(nil), nil)
+			next[from] = in.receivers[from].expected
+			for i := range 4 {
+				if answers := in.answers(now, nil, true); i == 3 && len(answers) > 0 {
+					t.Fatalf("%d bytes of answers, again and again", len(answers))
+				}
+			}
+			in.replies = nil
+			now += time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond
+			if in.used > limit+2*large+3*codec.MaxFrame {
+				t.Fatalf("%d bytes are used of %d", in.used, limit)
+			}
+			if in.overrun != nil && len(in.overrun.half) == 0 {
+				t.Fatal("nothing of what goes on beyond the inbox is here")
+			}
+		}
+	})
+}
+
+// TestNothingSlipsIn: what begins as a reply, which passes a full inbox, and goes on as something else, finds no room there.
+func TestNothingSlipsIn(t *testing.T) {
+	const limit, large = 64 << 10, 200_000
+	begins := codec.FlagFirst | codec.FlagMore | codec.FlagReply
+	several := make([]byte, codec.MaxPayload)
+	binary.BigEndian.PutUint16(several, uint16(len(several)-codec.SeveralLength))
+	whole := make([]byte, codec.MaxPayload)
+	for name, c := range map[string]struct {
+		flags    [2]codec.Flags
+		payloads [2][]byte
+	}{
+		"it ends as a message":         {[2]codec.Flags{begins, 0}, [2][]byte{whole, whole}},
+		"a message begins instead":     {[2]codec.Flags{begins, codec.FlagFirst}, [2][]byte{whole[:100], whole}},
+		"it is empty, several follow":  {[2]codec.Flags{begins, codec.FlagSeveral}, [2][]byte{nil, several}},
+		"it begins, and several begin": {[2]codec.Flags{begins, codec.FlagSeveral | codec.FlagFirst}, [2][]byte{whole, several}},
+	} {
+		in := newIntake("b", limit, large, unpackPlain)
+		next := uint32(1)
+		for i := range 200 {
+			f := codec.Frame{Kind: codec.KindData, Flags: c.flags[i%2], To: "b", From: "x", Stream: 7, Seq: next, Payload: c.payloads[i%2]}
+			in.data(0, time.Time{}, f.Append(nil), nil)
+			in.answers(0, nil, true)
+			next = in.receivers["x"].expected
+		}
+		if in.used > limit+large+2*codec.MaxFrame {
+			t.Errorf("%s: %d bytes are used of %d", name, in.used, limit)
+		}
 	}
 }
 

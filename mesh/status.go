@@ -35,7 +35,7 @@ type Status struct {
 // InboxStatus is how full an inbox is. A message counts 96 bytes more than its length; small ones that came together do once.
 type InboxStatus struct {
 	Messages int // whole messages that the application has not taken
-	Bytes    int // of them, of what has arrived of larger ones, and of requests not handled yet
+	Bytes    int // of them, of what has arrived of larger ones, and of requests not handled yet; of small ones that came together until all are taken
 	Limit    int // Config.InboxBytes
 	Granted  int // bytes that senders may send and have not
 }
@@ -101,11 +101,14 @@ func (n *Node) Status() Status {
 
 // status fills in what the receiving ends know.
 func (b *inbound) status(s *Status) {
-	b.report() // what was taken counts no more
 	b.takeMu.Lock()
 	defer b.takeMu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.reported < b.handed {
+		b.reportTaken()
+		b.took()
+	}
 	in := b.in
 	messages := in.inbox.messages
 	for i := range b.drawn[b.handed:] {

@@ -420,6 +420,7 @@ func TestHandlerPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, theirs, _ := linkToRead(t)
 		w.round(t, theirs, 0, 10, 0)
+		synctest.Wait() // until Run stands by
 		w.panicsAt = 1
 		panicked := make(chan bool)
 		go func() {
@@ -451,6 +452,7 @@ func TestEndStandingBy(t *testing.T) {
 				w.closesAt = 1
 			} else if name == "after a visit" {
 				w.round(t, theirs, 0, 10, 0)
+				synctest.Wait() // until Run stands by
 			}
 			w.round(t, theirs, 1, 10, 0)
 			synctest.Wait()
