@@ -124,7 +124,11 @@ func forgeGossip(t *testing.T, secret []byte) {
 	worst := 0
 	const repeats = 1000
 	for i := range repeats {
-		forge(uint32(i + 1))
+		incarnation := uint32(i + 1)
+		if secret != nil {
+			incarnation = math.MaxUint32 // if it were believed, then for good
+		}
+		forge(incarnation)
 		_, gone := members()
 		worst = max(worst, gone)
 		if err := nodes[1].Deliver(ctx, "c", i); err != nil {
@@ -138,8 +142,8 @@ func forgeGossip(t *testing.T, secret []byte) {
 			worst = max(worst, gone)
 			return gone == 6
 		})
-	} else if worst > 0 {
-		t.Errorf("%d were given up", worst)
+	} else { // a machine that stands still may make gossip doubt some for a while
+		until("gossip to have all", func() bool { alive, _ := members(); return alive == 6 })
 	}
 	for i := range repeats {
 		m, err := nodes[2].Receive(ctx)
