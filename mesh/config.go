@@ -80,7 +80,8 @@ type Config struct {
 	// InboxBytes bounds what arrived and was not taken, each message counting 96 bytes more than its length; small ones
 	// that came together count 96 bytes once.
 	// While a loop over Batches runs, long frames stay where they were read, and each such read counts 128 KiB more. Default 16 MiB. It is exceeded
-	// by one message at most, which had begun to arrive when the last room went, or is larger than it, and by one reply on its way; and by the last frame that fits.
+	// by one message at most, which had begun to arrive when the last room went, or is larger than it, by one reply on its way, by one that
+	// this node sends to itself, and by the last frame that fits.
 	InboxBytes int
 	// SendBytes bounds what is queued and not acknowledged towards one name, counted likewise. Default 4 MiB:
 	// more would only lie in memory, cold, on any link that a LAN has.

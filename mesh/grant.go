@@ -28,12 +28,23 @@ func (in *intake) hasRoom(r *receiver, reply bool) bool {
 // mayOverrun tells whether r's message may go on to its end whatever room there is, while no other does so: else it could keep
 // others out, and wait for its own end, for as long as the application takes nothing. It must have begun, and what is beside it
 // must leave room, so that the next one begins only when this one is taken; but a reply is no part of what waits in the inbox, and
-// who waits for it may be the one who would make room.
+// who waits for it may be the one who would make room. Who may go on and is silent while another asks may have given its message up.
 func (in *intake) mayOverrun(r *receiver, reply bool) bool {
-	if in.overrun != nil {
-		return in.overrun == r
+	other := in.overrun
+	if other == r {
+		return true
 	}
-	return reply || len(r.half) > 0 && in.used-len(r.half) < in.limit
+	if other != nil && r.lastFrame-max(other.lastFrame, in.overrunAt) <= overrunRest {
+		return false
+	}
+	return other == nil && reply || len(r.half) > 0 && in.used-len(r.half) < in.limit
+}
+
+// beyond lets r's message go on beyond the inbox.
+func (in *intake) beyond(now time.Duration, r *receiver) {
+	if in.overrun != r {
+		in.overrun, in.overrunAt = r, now
+	}
 }
 
 func (in *intake) dropHalf(r *receiver) {
@@ -107,16 +118,14 @@ func (in *intake) wakeStarved() {
 		if i < 0 {
 			return
 		}
-		last := len(in.starved) - 1
-		in.starved[i], in.starved[last] = in.starved[last], in.starved[i]
+		last, r := len(in.starved)-1, in.starved[i]
+		copy(in.starved[i:], in.starved[i+1:]) // the others keep their turns
+		in.starved[last] = r
 		woken = in.starved[last:]
 	}
 	for _, r := range woken {
-		r.starved, r.ackNow = false, true
-		if r.turnedAway {
-			r.resetDue, r.resetStream, r.resetKnown = true, r.stream, true
-			r.turnedAway = false
-		}
+		r.starved = false
+		r.goOn()
 		in.note(r)
 	}
 	clear(woken)
@@ -182,7 +191,7 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	window, messages := r.window, max(1, r.messages)
 	if !in.paused {
 		line := in.line(now)
-		if 2*r.window <= r.told {
+		if r.told > 0 && 2*r.window <= r.told {
 			r.appetite = min(r.appetite, line) * 2
 		}
 		own := r.window + r.messages*messageCost
@@ -193,7 +202,7 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 			window = 1
 		}
 		if window < minGrant && (in.overrun == r || in.free() <= 0 && in.mayOverrun(r, false)) {
-			in.overrun = r
+			in.beyond(now, r)
 			window = oversizeGrant
 		}
 		messages = max(messages, min((room-window)/messageCost, window/r.overhead+1))

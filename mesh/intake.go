@@ -15,6 +15,7 @@ const (
 	ackDelay      = 5 * time.Millisecond  // an acknowledgement that nobody waits for leaves at the latest after this
 	grantIdle     = 4 * time.Second       // a granted window without a frame for so long counts as free
 	overrunIdle   = 3 * probeMax          // a sender not heard for so long gives way to the next message that is larger than the inbox
+	overrunRest   = probeFirst / 2        // … and one not heard for so long gives way to another that has begun and asks
 	streamKeep    = 10 * time.Minute      // stream state is kept for so long after the last frame
 	maxRetention  = streamKeep / 2        // so that no sender can outlive it
 	firstGrant    = 16 << 10              // the first window of a stream, in bytes; the next ones may double
@@ -73,16 +74,17 @@ type intake struct {
 	serial    uint64
 	paused    bool
 
-	granted  int       // sum of all receivers' windows
-	promised int       // what they may cost in the inbox: windows, and messageCost for each message of them
-	active   int       // receivers with a share
-	overrun  *receiver // the one whose message is granted to its end although it may be larger than what is free
-	wanted   int       // receivers whose sender wants to hear at once what is taken
-	starved  []*receiver
-	urgent   []*receiver   // have answers that are due at once
-	late     []*receiver   // have an acknowledgement that may wait
-	ackAt    time.Duration // when delayed acknowledgements are due; noDeadline: none
-	sweepAt  time.Duration
+	granted   int           // sum of all receivers' windows
+	promised  int           // what they may cost in the inbox: windows, and messageCost for each message of them
+	active    int           // receivers with a share
+	overrun   *receiver     // the one whose message is granted to its end although it may be larger than what is free
+	overrunAt time.Duration // since then
+	wanted    int           // receivers whose sender wants to hear at once what is taken
+	starved   []*receiver
+	urgent    []*receiver   // have answers that are due at once
+	late      []*receiver   // have an acknowledgement that may wait
+	ackAt     time.Duration // when delayed acknowledgements are due; noDeadline: none
+	sweepAt   time.Duration
 
 	// for the shell to collect
 	requests []request
@@ -194,7 +196,7 @@ func (in *intake) accept(r *receiver, wall time.Time, f codec.Raw, lent *relay.M
 	lend := in.lends(f.Flags())
 	if f.Flags()&codec.FlagMore != 0 {
 		if in.free() <= 0 {
-			in.overrun = r
+			in.beyond(r.lastFrame, r)
 		}
 		if len(r.half) == 0 {
 			r.halfAt, r.halfFlags = r.expected, f.Flags()&prefixFlags
@@ -492,7 +494,7 @@ func (in *intake) resume() {
 	in.inbox.release()
 	for _, r := range in.receivers {
 		if r.active && r.known {
-			r.ackNow = true
+			r.goOn()
 			in.note(r)
 		}
 	}

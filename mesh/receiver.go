@@ -99,6 +99,15 @@ func (r *receiver) check(now time.Duration, f codec.Raw) (take bool, missed uint
 	return true, missed
 }
 
+// goOn has the sender hear what it may send, and send again what was turned away.
+func (r *receiver) goOn() {
+	r.ackNow = true
+	if r.turnedAway {
+		r.resetDue, r.resetStream, r.resetKnown = true, r.stream, true
+		r.turnedAway = false
+	}
+}
+
 // turnAway notes that there is no room for the frame at expected, which is of a reply or not.
 func (r *receiver) turnAway(reply bool) { r.ackNow, r.turnedAway, r.awayReply = true, true, reply }
 

@@ -352,6 +352,56 @@ func TestOneLargeReplyAtATime(t *testing.T) {
 	}
 }
 
+// TestStarvedTakeTurns: of those that wait for more room than there is, each has its turn to go on beyond the inbox.
+func TestStarvedTakeTurns(t *testing.T) {
+	in := newIntake("b", 64<<10, 1<<20, unpackPlain)
+	in.used = in.limit + 1
+	for _, from := range []string{"c", "d", "e"} {
+		r := &receiver{from: from}
+		r.turnAway(true)
+		in.starve(r)
+	}
+	turns := ""
+	for range 9 {
+		in.wakeStarved()
+		for _, r := range in.urgent { // woken: it is turned away again, behind the others
+			turns += r.from
+			r.inUrgent, r.resetDue = false, false
+			r.turnAway(true)
+			in.starve(r)
+		}
+		in.urgent = in.urgent[:0]
+	}
+	if turns != "cdecdecde" {
+		t.Errorf("they had their turns like this: %s", turns)
+	}
+}
+
+// TestGivenUpGivesWay: who may go on beyond the inbox and gives its message up is soon followed by another.
+func TestGivenUpGivesWay(t *testing.T) {
+	const limit, large = 64 << 10, 300_000
+	for rounds := range 12 {
+		w := newWire(limit, 1<<20)
+		other := &outStream{sender: *newSender("b", "c", time.Hour, 0)}
+		w.o.push(0, &draft{body: make([]byte, large), kept: true})
+		w.exchange(rounds % 4)
+		other.push(w.now, &draft{body: make([]byte, large), kept: true})
+		for range rounds / 4 {
+			w.exchange(1, other)
+			w.in.get(All)
+		}
+		if w.o.held() == 0 || w.in.receivers["a"] != nil && len(w.in.receivers["a"].half) >= limit {
+			continue // it has come, or its half alone fills the inbox until it is forgotten
+		}
+		w.o.giveUpHead(w.now, ErrExpired)
+		for start := w.now; other.held() > 0; w.in.get(All) {
+			if w.exchange(1, other); w.now-start > 2*probeFirst {
+				t.Fatalf("%d rounds: %d of %d bytes have come", rounds, len(w.in.receivers["c"].half), large)
+			}
+		}
+	}
+}
+
 // TestBegunMessagesGrantNoMore: messages that have begun are granted no more of the relay's outbox than others, while the inbox has room.
 func TestBegunMessagesGrantNoMore(t *testing.T) {
 	const senders = 200
