@@ -191,7 +191,7 @@ func (in *intake) appendAck(now time.Duration, dst []byte, r *receiver) []byte {
 	window, messages := r.window, max(1, r.messages)
 	if !in.paused {
 		line := in.line(now)
-		if r.told > 0 && 2*r.window <= r.told {
+		if 2*r.window <= r.told {
 			r.appetite = min(r.appetite, line) * 2
 		}
 		own := r.window + r.messages*messageCost
