@@ -221,7 +221,7 @@ func TestSlowSeed(t *testing.T) {
 		return n.Addr().String()
 	}
 	slow := newProxy(t, relay("ours"))
-	slow.delay = 600 * time.Millisecond
+	slow.delay = 300 * time.Millisecond
 	n, err := mesh.Join(within(t, 20*time.Second), mesh.Config{
 		Name: "a", Mesh: "ours", Bind: "127.0.0.1", NoMDNS: true, Seeds: []string{relay("theirs"), slow.addr()},
 	})
