@@ -77,7 +77,7 @@ type outStream struct {
 	isDue      bool        // is in outbound.due
 	crowd      int         // so many times what is written gathers: others waited for mu while it was written
 	gone       bool        // not in outbound.streams any more: look it up again
-	noRoom     atomic.Bool // its receiver's last answer allows nothing
+	isFull     atomic.Bool // its receiver's last answer allows nothing
 
 	// What may join the newest entry without a look at anything else, until the stream is locked for something else: it
 	// goes with those before it, when these can.
@@ -305,7 +305,7 @@ func (o *outbound) whyNot(ctx context.Context, to string) error {
 	case e.State == codec.StatePaused:
 		return fmt.Errorf("%w: %w", ErrPaused, ctx.Err())
 	}
-	if s := o.existing(to); s != nil && s.noRoom.Load() {
+	if s := o.existing(to); s != nil && s.isFull.Load() {
 		return fmt.Errorf("its inbox is full: %w", ctx.Err())
 	}
 	return ctx.Err()
@@ -396,7 +396,7 @@ func (o *outbound) setPort(p relay.Port) {
 	o.unblock(func(*outStream) {})
 	o.each(func(s *outStream) {
 		s.isBlocked = false
-		s.noRoom.Store(false)
+		s.isFull.Store(false)
 		s.linkChanged(o.clock())
 	})
 }
@@ -410,7 +410,7 @@ func (o *outbound) peerHere(e codec.Entry) {
 			s.forgetTaken(ErrOutcomeUnknown) // what the former instance's application took nobody will say any more
 		}
 		if restarted || wasAbsent {
-			s.noRoom.Store(false)
+			s.isFull.Store(false)
 			s.linkChanged(o.clock())
 		}
 	})
@@ -445,12 +445,12 @@ func (o *outbound) answer(f codec.Raw) (told int) {
 // takeAnswer does what an answer means; here tells whether the roster lists the name.
 func (s *outStream) takeAnswer(now time.Duration, f codec.Raw, here bool) {
 	s.look(now)
-	s.noRoom.Store(false)
+	s.isFull.Store(false)
 	switch f.Kind() {
 	case codec.KindAck:
 		if a, err := codec.ParseAck(f.Payload()); err == nil {
 			s.onAck(now, f.Seq(), a)
-			s.noRoom.Store(s.granted && s.window == 0)
+			s.isFull.Store(s.granted && s.window == 0)
 		}
 	case codec.KindReset:
 		if r, err := codec.ParseReset(f.Payload()); err == nil {

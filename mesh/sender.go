@@ -169,9 +169,10 @@ func (s *sender) push(now time.Duration, d *draft) {
 	}
 	switch {
 	case d.size() <= shareMost:
-		if s.queue.len() > 0 {
+		switch {
+		case s.queue.len() > 0:
 			e.move(codec.MaxPayload) // others wait already: more are likely to
-		} else if s.granted {
+		case s.granted:
 			e.move(d.together())
 		}
 		e.open = true

@@ -111,8 +111,8 @@ func (b *inbound) status(s *Status) {
 	}
 	in := b.in
 	messages := in.inbox.messages
-	for i := range b.drawn[b.handed:] {
-		messages += b.drawn[b.handed+i].left
+	for _, p := range b.drawn[b.handed:] {
+		messages += p.left
 	}
 	s.Inbox = InboxStatus{Messages: messages, Bytes: in.used, Limit: in.limit, Granted: in.granted}
 	s.Received = ReceivedStats{
