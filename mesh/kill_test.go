@@ -5,13 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"ultrasockets/mesh"
+	"ultrasockets/mesh/internal/ports"
 )
 
 // long makes the fault tests as long as the guarantees ask for; .ci/long sets it.
@@ -30,26 +30,6 @@ func parallel(t *testing.T) {
 	if !*long {
 		t.Parallel()
 	}
-}
-
-// freeAddr is an address on loopback that nobody uses now, and that nobody gets who asks for any free port: a process that
-// is killed finds it free when it is started again.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		addr := fmt.Sprint("127.0.0.1:", 20000+rand.IntN(12000)) // below the ports that systems give out
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		if u, err := net.ListenPacket("udp", addr); err == nil {
-			u.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // longest is what a step may take on a machine that has time for everything but this test.
@@ -74,7 +54,7 @@ type pair struct {
 func newFleet(t *testing.T, relays, pairs int, light bool) *fleet {
 	f := &fleet{t: t, mesh: fmt.Sprintf("fleet-%08x", rand.Uint32())}
 	for range relays {
-		f.addrs = append(f.addrs, freeAddr(t))
+		f.addrs = append(f.addrs, ports.Free(t))
 	}
 	f.relays = make([]*process, relays)
 	for i := range f.relays {

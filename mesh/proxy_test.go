@@ -223,6 +223,7 @@ func badCable(t *testing.T, d time.Duration, rate, size int, secret []byte, chan
 }
 
 func TestFaultsOnTheCable(t *testing.T) {
+	t.Parallel()
 	d := pick(3*time.Second, time.Minute)
 	resets := func(p *proxy, until time.Time) {
 		for time.Now().Before(until) {

@@ -63,6 +63,7 @@ func TestRelaySuspended(t *testing.T) {
 // TestPeerSuspended stops a receiver's process under traffic to it. Inside Retention everything arrives once and in order;
 // what expired is reported, and together they are everything.
 func TestPeerSuspended(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		stop, retention time.Duration
 		long            bool

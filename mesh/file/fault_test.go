@@ -14,6 +14,7 @@ import (
 
 	"ultrasockets/mesh"
 	"ultrasockets/mesh/file"
+	"ultrasockets/mesh/internal/ports"
 )
 
 var long = flag.Bool("long", false, "copy at full size; .ci/long sets it")
@@ -25,25 +26,26 @@ const (
 
 // farm is three processes: this one, a relay, and a node that shares a folder; a second node can be the relay too.
 type farm struct {
-	t     *testing.T
-	name  string
-	relay *process
-	nas   *process
-	share string
-	desk  *mesh.Node
-	from  string // a local file …
-	size  int64
-	sum   [32]byte
+	t       *testing.T
+	name    string
+	relay   *process
+	nas     *process
+	nasAddr string
+	share   string
+	desk    *mesh.Node
+	from    string // a local file …
+	size    int64
+	sum     [32]byte
 }
 
 func newFarm(t *testing.T) *farm {
-	f := &farm{t: t, name: fmt.Sprintf("farm-%08x", rand.Uint32()), share: t.TempDir(), size: 24<<20 + 12345}
+	f := &farm{t: t, name: fmt.Sprintf("farm-%08x", rand.Uint32()), nasAddr: ports.Free(t), share: t.TempDir(), size: 24<<20 + 12345}
 	limit := patience
 	if *long {
 		f.size, limit = 1<<30, 10*time.Minute
 	}
 	ctx := within(t, limit)
-	f.relay = start(t, childConfig{Name: "relay", Mesh: f.name})
+	f.relay = start(t, childConfig{Name: "relay", Mesh: f.name, Listen: ports.Free(t)})
 	f.startNas()
 	var err error
 	f.desk, err = mesh.Join(ctx, mesh.Config{Name: "desk", Mesh: f.name, Bind: "127.0.0.1", NoMDNS: true, Seeds: []string{f.relay.addr, f.nas.addr}, Role: mesh.RolePeer})
@@ -60,11 +62,7 @@ func newFarm(t *testing.T) *farm {
 }
 
 func (f *farm) startNas() {
-	c := childConfig{Name: "nas", Mesh: f.name, Seed: f.relay.addr, Share: f.share}
-	if f.nas != nil {
-		c.Listen = f.nas.addr
-	}
-	f.nas = start(f.t, c)
+	f.nas = start(f.t, childConfig{Name: "nas", Mesh: f.name, Listen: f.nasAddr, Seed: f.relay.addr, Share: f.share})
 }
 
 // makeFile fills the local file with what does not repeat, and sums it up.
