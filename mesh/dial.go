@@ -11,27 +11,34 @@ import (
 // How a seek connects: to the first of a target's addresses that answers, and with one Hello at a time.
 
 const (
-	turnFor = 250 * time.Millisecond // a Hello that is not answered gives way to another after this
+	turnFor = 250 * time.Millisecond // a Hello that is not answered gives way to another after this; four times as late the next time
 	stagger = 100 * time.Millisecond // between the addresses of one target
 )
 
-// turn lets one Hello at a time wait for its answer. Who waits for too long for that makes the other give way.
+// turn lets one Hello at a time wait for its answer. One that has waited for long gives way to another, but not to a stranger's:
+// to one for which the answer is known already, most likely.
 type turn struct {
 	mu     sync.Mutex
 	holder *turnHolder
 }
 
+// claim is how good a target's claim to the turn is.
+type claim struct {
+	hold     time.Duration // how long its Hello may wait for an answer while others wait for their turn
+	stranger bool          // it said that it is of another mesh
+}
+
 type turnHolder struct {
 	cancel context.CancelFunc
+	until  time.Time // from then on another may take the turn away
 	done   chan struct{}
 }
 
-// take waits for the turn. The function it returns gives it back; cancel is called if another takes it away.
-func (t *turn) take(ctx context.Context, cancel context.CancelFunc) (leave func(), err error) {
-	me := &turnHolder{cancel, make(chan struct{})}
-	patience := time.NewTimer(turnFor)
-	defer patience.Stop()
+// take waits for the turn. The function it returns gives it back; cancel is called if another takes it away, after the time
+// that it may hold it.
+func (t *turn) take(ctx context.Context, cancel context.CancelFunc, c claim) (leave func(), err error) {
 	for {
+		me := &turnHolder{cancel, time.Now().Add(c.hold), make(chan struct{})}
 		t.mu.Lock()
 		other := t.holder
 		if other == nil {
@@ -46,12 +53,27 @@ func (t *turn) take(ctx context.Context, cancel context.CancelFunc) (leave func(
 				close(me.done)
 			}), nil
 		}
+		if err := other.wait(ctx, c.stranger); err != nil {
+			return func() {}, err
+		}
+	}
+}
+
+// wait waits until h gives the turn back, and makes it do so once its time is over, unless it is a stranger who waits.
+func (h *turnHolder) wait(ctx context.Context, stranger bool) error {
+	late := time.NewTimer(time.Until(h.until))
+	defer late.Stop()
+	if stranger {
+		late.Stop()
+	}
+	for {
 		select {
-		case <-other.done:
-		case <-patience.C:
-			other.cancel()
+		case <-h.done:
+			return nil
+		case <-late.C:
+			h.cancel()
 		case <-ctx.Done():
-			return func() {}, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }

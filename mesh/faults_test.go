@@ -251,6 +251,68 @@ func TestSlowOnlySeed(t *testing.T) {
 	})
 }
 
+// TestTwoSlowSeeds: two relays, one of another mesh, take longer to answer than one Hello may wait while the other waits for
+// its turn. The newcomer gets into its own, and begins none.
+func TestTwoSlowSeeds(t *testing.T) {
+	for _, late := range []time.Duration{200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond, 900 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			m := meshtest.NewInMemory(t, nil, "relay")
+			theirs := m.Config("theirs")
+			theirs.Mesh, theirs.Seeds = "theirs", nil
+			stranger, err := mesh.Join(t.Context(), theirs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stranger.Close()
+			m.Cable(meshtest.Cable{Only: meshtest.Links, Latency: late}, "relay", "theirs")
+			cfg, began := m.Config("a"), time.Now()
+			cfg.Seeds = append(cfg.Seeds, stranger.Addr().String())
+			n, err := mesh.Join(within(t, 20*time.Second), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			if n.Relay() != "relay" {
+				t.Errorf("%q is the relay of the newcomer", n.Relay())
+			}
+			t.Logf("answers that are late by %v: in the mesh after %v", late, time.Since(began))
+		})
+	}
+}
+
+// TestStrangerBesideMember: of two seeds one belongs to another mesh and says so; the other names the relay, which cannot be
+// reached for a while. The word of the stranger counts no more.
+func TestStrangerBesideMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meshtest.NewInMemory(t, nil, "b", "c")
+		relay := m.Relay()
+		member := map[string]string{"b": "c", "c": "b"}[relay]
+		theirs := m.Config("theirs")
+		theirs.Mesh, theirs.Seeds = "theirs", nil
+		stranger, err := mesh.Join(t.Context(), theirs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stranger.Close()
+		cfg, began := m.Config("a"), time.Now()
+		cfg.Seeds = []string{m.Node(member).Addr().String(), stranger.Addr().String()}
+		m.Cable(meshtest.Cable{Only: meshtest.Links, Cut: meshtest.Both}, relay)
+		go func() {
+			time.Sleep(8 * time.Second)
+			m.Heal()
+		}()
+		n, err := mesh.Join(within(t, time.Minute), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		if n.Relay() != relay {
+			t.Errorf("%q is the relay of the newcomer, %q that of the others", n.Relay(), relay)
+		}
+		t.Logf("in the mesh after %v", time.Since(began))
+	})
+}
+
 // TestDiesWithTheRelay: a node that died together with the relay comes back under its name as soon as the new relay expects
 // its former self no more, and begins no mesh of its own. Who does not wait so long is told why.
 func TestDiesWithTheRelay(t *testing.T) {

@@ -51,6 +51,7 @@ type seek struct {
 	refusedAt time.Duration // when that was first said
 	refusals  int           // how often
 	refusedBy string        // key of the target that said it
+	answered  bool          // somebody of this mesh has spoken: where the relay is, or not yet
 
 	kept   error         // a relay keeps the name of this node for somebody else; nil: none has said so
 	keptAt time.Duration // when that was last said
@@ -264,14 +265,15 @@ func (s *seek) settled() bool {
 	return !s.listening()
 }
 
-// listening tells whether a seed, or who is said to be the relay, has taken the connection and has not said a word yet: it is there,
-// and a busy machine or a slow network is no reason to begin a mesh beside it. Whom gossip knows not to be the relay is not waited for.
+// listening tells whether a seed, or who is said to be the relay, has taken the connection and has not said a word yet, now or when
+// it had to give way to another: it is there, and a busy machine or a slow network is no reason to begin a mesh beside it. Whom
+// gossip knows not to be the relay is not waited for.
 func (s *seek) listening() bool {
 	if s.elapsed() > hearFor {
 		return false
 	}
 	for _, t := range s.targets {
-		if !t.wanted || !t.busy || t.kind == targetCandidate || t.source != sourceTrusted {
+		if !t.wanted || !t.busy && !t.gaveWay() || t.kind == targetCandidate || t.source != sourceTrusted {
 			continue
 		}
 		if at := t.reached.Load(); at != nil && !s.seeksToo(*at) {
@@ -300,12 +302,14 @@ func (s *seek) result(r dialled) relay.Port {
 		return r.link
 	}
 	now := s.u.clock()
-	t.next = now + t.wait
-	t.wait = min(2*t.wait, time.Second)
 	s.u.set.log.Debug("dial failed", "addr", r.key, "err", r.err)
-	if errors.Is(r.err, context.Canceled) && s.ctx.Err() == nil {
-		return nil // gave its turn to another
+	if t.gaveWay() {
+		t.next, t.claim.hold = now+retryFirst, min(4*t.claim.hold, dialFor) // it is there, and slow
+		return nil
 	}
+	t.next = now + t.wait
+	t.wait = min(2*t.wait, retryLast)
+	t.claim.stranger = isStranger(refusalError(r.err))
 	var refusal *codec.Refusal
 	if !errors.As(r.err, &refusal) {
 		t.failed = now
@@ -314,13 +318,16 @@ func (s *seek) result(r dialled) relay.Port {
 	}
 	switch refusal.Code {
 	case codec.RefuseNotRelay:
+		s.noteAnswer()
 		if len(refusal.Addrs) == 0 {
 			t.failed = now
 		} else {
 			s.u.refer(refusal.Addrs)
 		}
 	case codec.RefuseNotNow:
+		s.noteAnswer()
 	case codec.RefuseNameKept:
+		s.noteAnswer()
 		s.kept, s.keptAt = fmt.Errorf("%s: %w", t.key, refusalError(r.err)), now
 	default:
 		t.failed = now
@@ -329,8 +336,30 @@ func (s *seek) result(r dialled) relay.Port {
 	return nil
 }
 
+// noteAnswer notes that somebody of this mesh has spoken, who will tell where the relay is: what strangers said counts no more.
+func (s *seek) noteAnswer() {
+	s.answered = true
+	if t := s.targets[s.refusedBy]; t != nil && s.isIdle(t, s.refusal) {
+		s.refusal, s.refusals = nil, 0
+	}
+}
+
+// isIdle tells whether an error is the word of a stranger, at an address that nobody called the relay's, when somebody of this
+// mesh has spoken.
+func (s *seek) isIdle(t *target, err error) bool {
+	return s.answered && t.kind == targetSeed && isStranger(err)
+}
+
+// isStranger tells whether an error says that who gave it is not of this mesh.
+func isStranger(err error) bool {
+	return errors.Is(err, ErrWrongMesh) || errors.Is(err, ErrWrongSecret) || errors.Is(err, ErrNotARelay)
+}
+
 // noteRefusal remembers an error that another try may not mend.
 func (s *seek) noteRefusal(t *target, err error) {
+	if s.isIdle(t, err) {
+		return
+	}
 	for _, e := range []error{ErrNameTaken, ErrMeshFull, ErrWrongMesh, ErrWrongSecret, ErrVersion, ErrNotARelay, ErrBadName, ErrNotAdmitted, ErrBadHello} {
 		if errors.Is(err, e) {
 			if !errors.Is(s.refusal, e) {
@@ -370,11 +399,11 @@ func (s *seek) refusedForGood() error {
 // unheard tells whether somebody who may know better than those who refused this node has not said a word yet: the quick seed of
 // another mesh does not outvote the slow one of this.
 func (s *seek) unheard() bool {
-	if s.elapsed() > hearFor {
+	if s.elapsed() > 2*dialFor {
 		return false
 	}
 	for _, t := range s.targets {
-		if t.wanted && t.source == sourceTrusted && (!t.tried || errors.Is(t.err, context.Canceled)) {
+		if t.wanted && t.source == sourceTrusted && (!t.tried || t.gaveWay()) {
 			return true
 		}
 	}
@@ -390,7 +419,7 @@ func (s *seek) explain() error {
 	if err == nil {
 		err = ErrNoRelay
 		for _, t := range s.targets {
-			if t.err != nil && !errors.Is(t.err, context.Canceled) {
+			if t.err != nil && !t.gaveWay() {
 				err = fmt.Errorf("%w; %s: %w", ErrNoRelay, t.key, t.err)
 			}
 		}

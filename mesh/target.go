@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -18,6 +19,10 @@ const (
 	maxDials   = 16           // targets dialled at a time …
 	maxRumours = maxDials / 2 // … of them, those that only another host has spoken of …
 	maxPerHost = 4            // … and those on one host that only multicast tells of
+
+	dialFor    = 6 * time.Second       // how long a target is dialled, all its addresses and the handshake
+	retryFirst = 50 * time.Millisecond // the pause after a dial failed doubles with each …
+	retryLast  = time.Second           // … up to this
 )
 
 // targetKind is why a target is dialled: the order is that of their standing.
@@ -62,9 +67,13 @@ type target struct {
 	failed time.Duration // when it last failed; 0 never
 	tried  bool
 	err    error
+	claim  claim
 
 	reached *atomic.Pointer[string] // the address that took the connection of the dial under way; nil: none yet. Shared with the dial
 }
+
+// gaveWay tells whether the last dial was broken off for another to have its turn: nobody knows what the answer would have been.
+func (t *target) gaveWay() bool { return errors.Is(t.err, context.Canceled) }
 
 func (s *seek) want(kind targetKind, addrs []string) { s.wantFrom(sourceTrusted, kind, addrs) }
 
@@ -76,7 +85,7 @@ func (s *seek) wantFrom(from source, kind targetKind, addrs []string) {
 	key := addrs[0]
 	t := s.targets[key]
 	if t == nil {
-		t = &target{key: key, kind: kind, wait: 50 * time.Millisecond}
+		t = &target{key: key, kind: kind, wait: retryFirst, claim: claim{hold: turnFor}}
 		s.targets[key] = t
 	}
 	if t.wanted && from > t.source {
@@ -124,7 +133,7 @@ func (s *seek) dialDue() {
 		t.busy, t.reached = true, new(atomic.Pointer[string])
 		count(t)
 		s.dials.Add(1)
-		go s.dial(t.key, t.addrs, t.reached) // stop waits for it
+		go s.dial(t.key, t.addrs, t.claim, t.reached) // stop waits for it
 	}
 }
 
@@ -137,9 +146,9 @@ func hostOf(addr string) string {
 }
 
 // dial runs in a goroutine of its own.
-func (s *seek) dial(key string, addrs []string, reached *atomic.Pointer[string]) {
+func (s *seek) dial(key string, addrs []string, c claim, reached *atomic.Pointer[string]) {
 	defer s.dials.Done()
-	ctx, cancel := context.WithTimeout(s.ctx, 6*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, dialFor)
 	defer cancel()
 	leave := func() {}
 	cfg := s.u.dialConfig()
@@ -152,9 +161,9 @@ func (s *seek) dial(key string, addrs []string, reached *atomic.Pointer[string])
 		at := conn.RemoteAddr().String()
 		reached.Store(&at)
 		// Two Hellos with one token under way to one relay would throw each other out: one at a time.
-		if leave, err = s.turn.take(ctx, cancel); err != nil {
+		if leave, err = s.turn.take(ctx, cancel, c); err != nil {
 			conn.Close()
-			return nil, err
+			return nil, context.Canceled // it has not been asked
 		}
 		return conn, nil
 	}
