@@ -52,6 +52,15 @@ func addrString(c net.Conn) string {
 	return ""
 }
 
+// hostOf is the address that a connection comes from, without its port.
+func hostOf(c net.Conn) string {
+	host, _, err := net.SplitHostPort(addrString(c))
+	if err != nil {
+		return "somewhere"
+	}
+	return host
+}
+
 // receive takes a new connection into the lobby, where it is to send its preamble. When the lobby is full the one that has
 // said nothing for the longest gives way. Nobody does so within the time in which an honest preamble arrives: rather than that,
 // the accept loop waits, and the kernel keeps the newcomers.
@@ -241,12 +250,12 @@ func (h *Hub) judge(s *shake) (refusal *codec.Refusal, holder *peer, hold bool) 
 	case h.mood == holding:
 		return h.holdVote(s)
 	case hello.Name == h.cfg.Own.Name:
-		return nameTaken(hello.Name), nil, false
+		return nameTaken("the relay's own name is %q", hello.Name), nil, false
 	}
 	if p := h.names[hello.Name]; p != nil {
 		if !sameToken(p.token, hello.Token) {
 			h.probe(p)
-			return nameTaken(hello.Name), nil, false
+			return nameTaken("the other %q is linked from %s", hello.Name, hostOf(p.conn)), nil, false
 		}
 		if h.full(hello, p) {
 			return h.meshFull(), nil, false
@@ -265,12 +274,12 @@ func (h *Hub) judge(s *shake) (refusal *codec.Refusal, holder *peer, hold bool) 
 	return nil, nil, false
 }
 
-func nameTaken(name string) *codec.Refusal {
-	return &codec.Refusal{Code: codec.RefuseNameTaken, Text: fmt.Sprintf("the name %q is taken by another node", name)}
+func nameTaken(format string, args ...any) *codec.Refusal {
+	return &codec.Refusal{Code: codec.RefuseNameTaken, Text: fmt.Sprintf(format, args...)}
 }
 
 func (h *Hub) meshFull() *codec.Refusal {
-	return &codec.Refusal{Code: codec.RefuseMeshFull, Text: fmt.Sprintf("the mesh is full; places in it: %d", h.cfg.Connections)}
+	return &codec.Refusal{Code: codec.RefuseMeshFull, Text: fmt.Sprintf("it has %d places, and all are taken", h.cfg.Connections)}
 }
 
 func sameToken(a, b []byte) bool { return len(a) > 0 && subtle.ConstantTimeCompare(a, b) == 1 }

@@ -93,7 +93,9 @@ func TestRefusals(t *testing.T) {
 	wantRefusal(t, tryDial(t, addr, DialConfig{Hello: hello("b")}), codec.RefuseMeshFull)
 	other := hello("a")
 	other.Token = []byte("0123456789abcdef")
-	wantRefusal(t, tryDial(t, addr, DialConfig{Hello: other}), codec.RefuseNameTaken)
+	if r := wantRefusal(t, tryDial(t, addr, DialConfig{Hello: other}), codec.RefuseNameTaken); r.Text != `the other "a" is linked from 127.0.0.1` {
+		t.Error(r.Text)
+	}
 	visitor := hello("v")
 	visitor.Visitor = true
 	dialTo(t, addr, DialConfig{Hello: visitor})
