@@ -4,79 +4,12 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"time"
 )
 
-// How a seek connects: to the first of a target's addresses that answers, and with one Hello at a time.
+// How a seek connects: to the first of a target's addresses that answers.
 
-const (
-	turnFor = 250 * time.Millisecond // a Hello that is not answered gives way to another after this; four times as late the next time
-	stagger = 100 * time.Millisecond // between the addresses of one target
-)
-
-// turn lets one Hello at a time wait for its answer. One that has waited for long gives way to another, but not to a stranger's:
-// to one for which the answer is known already, most likely.
-type turn struct {
-	mu     sync.Mutex
-	holder *turnHolder
-}
-
-// claim is how good a target's claim to the turn is.
-type claim struct {
-	hold     time.Duration // how long its Hello may wait for an answer while others wait for their turn
-	stranger bool          // it said that it is of another mesh
-}
-
-type turnHolder struct {
-	cancel context.CancelFunc
-	until  time.Time // from then on another may take the turn away
-	done   chan struct{}
-}
-
-// take waits for the turn. The function it returns gives it back; cancel is called if another takes it away, after the time
-// that it may hold it.
-func (t *turn) take(ctx context.Context, cancel context.CancelFunc, c claim) (leave func(), err error) {
-	for {
-		me := &turnHolder{cancel, time.Now().Add(c.hold), make(chan struct{})}
-		t.mu.Lock()
-		other := t.holder
-		if other == nil {
-			t.holder = me
-		}
-		t.mu.Unlock()
-		if other == nil {
-			return sync.OnceFunc(func() {
-				t.mu.Lock()
-				t.holder = nil
-				t.mu.Unlock()
-				close(me.done)
-			}), nil
-		}
-		if err := other.wait(ctx, c.stranger); err != nil {
-			return func() {}, err
-		}
-	}
-}
-
-// wait waits until h gives the turn back, and makes it do so once its time is over, unless it is a stranger who waits.
-func (h *turnHolder) wait(ctx context.Context, stranger bool) error {
-	late := time.NewTimer(time.Until(h.until))
-	defer late.Stop()
-	if stranger {
-		late.Stop()
-	}
-	for {
-		select {
-		case <-h.done:
-			return nil
-		case <-late.C:
-			h.cancel()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
+const stagger = 100 * time.Millisecond // between the addresses of one target
 
 // dialAny connects to the first of several addresses of one target that answers.
 func (u *uplink) dialAny(ctx context.Context, network string, addrs []string) (net.Conn, error) {

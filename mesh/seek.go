@@ -25,7 +25,7 @@ const (
 	orphanFor      = 10 * time.Second        // an orphan that finds nobody to agree with is a newcomer then
 	failedFor      = 3 * time.Second         // a candidate that could not be reached is not asked again for so long
 	refusedFor     = expectFor - time.Second // a name or place that is taken may become free for so long
-	hearFor        = 5 * time.Second         // a seed that is slow to answer is waited for at most so long
+	hearFor        = 8 * time.Second         // a seed that is slow to answer is waited for at most so long
 	keptFor        = 3 * time.Second         // a relay that keeps the name is believed to live so long
 	hintFor        = 3 * time.Second         // a newcomer believes so long that somebody is there of whom only multicast tells
 	maxTargets     = 256                     // targets remembered
@@ -51,7 +51,7 @@ type seek struct {
 	refusedAt time.Duration // when that was first said
 	refusals  int           // how often
 	refusedBy string        // key of the target that said it
-	answered  bool          // somebody of this mesh has spoken: where the relay is, or not yet
+	answered  bool          // somebody of this mesh has spoken, who knows a relay
 
 	kept   error         // a relay keeps the name of this node for somebody else; nil: none has said so
 	keptAt time.Duration // when that was last said
@@ -304,12 +304,14 @@ func (s *seek) result(r dialled) relay.Port {
 	now := s.u.clock()
 	s.u.set.log.Debug("dial failed", "addr", r.key, "err", r.err)
 	if t.gaveWay() {
-		t.next, t.claim.hold = now+retryFirst, min(4*t.claim.hold, dialFor) // it is there, and slow
+		t.next = now + retryFirst
+		if t.ticket.over && t.source == sourceTrusted && !s.orphan { // it is there, and slow; a relay that was lost is mute, most likely
+			t.ticket.hold = min(4*t.ticket.hold, turnLast)
+		}
 		return nil
 	}
 	t.next = now + t.wait
 	t.wait = min(2*t.wait, retryLast)
-	t.claim.stranger = isStranger(refusalError(r.err))
 	var refusal *codec.Refusal
 	if !errors.As(r.err, &refusal) {
 		t.failed = now
@@ -318,14 +320,13 @@ func (s *seek) result(r dialled) relay.Port {
 	}
 	switch refusal.Code {
 	case codec.RefuseNotRelay:
-		s.noteAnswer()
 		if len(refusal.Addrs) == 0 {
 			t.failed = now
 		} else {
+			s.noteAnswer()
 			s.u.refer(refusal.Addrs)
 		}
 	case codec.RefuseNotNow:
-		s.noteAnswer()
 	case codec.RefuseNameKept:
 		s.noteAnswer()
 		s.kept, s.keptAt = fmt.Errorf("%s: %w", t.key, refusalError(r.err)), now
@@ -336,7 +337,7 @@ func (s *seek) result(r dialled) relay.Port {
 	return nil
 }
 
-// noteAnswer notes that somebody of this mesh has spoken, who will tell where the relay is: what strangers said counts no more.
+// noteAnswer notes that somebody who has met the relay of this mesh has spoken: what strangers said counts no more.
 func (s *seek) noteAnswer() {
 	s.answered = true
 	if t := s.targets[s.refusedBy]; t != nil && s.isIdle(t, s.refusal) {
@@ -347,12 +348,7 @@ func (s *seek) noteAnswer() {
 // isIdle tells whether an error is the word of a stranger, at an address that nobody called the relay's, when somebody of this
 // mesh has spoken.
 func (s *seek) isIdle(t *target, err error) bool {
-	return s.answered && t.kind == targetSeed && isStranger(err)
-}
-
-// isStranger tells whether an error says that who gave it is not of this mesh.
-func isStranger(err error) bool {
-	return errors.Is(err, ErrWrongMesh) || errors.Is(err, ErrWrongSecret) || errors.Is(err, ErrNotARelay)
+	return s.answered && t.kind == targetSeed && (errors.Is(err, ErrWrongMesh) || errors.Is(err, ErrWrongSecret) || errors.Is(err, ErrNotARelay))
 }
 
 // noteRefusal remembers an error that another try may not mend.
@@ -399,7 +395,7 @@ func (s *seek) refusedForGood() error {
 // unheard tells whether somebody who may know better than those who refused this node has not said a word yet: the quick seed of
 // another mesh does not outvote the slow one of this.
 func (s *seek) unheard() bool {
-	if s.elapsed() > 2*dialFor {
+	if s.elapsed() > hearFor {
 		return false
 	}
 	for _, t := range s.targets {

@@ -67,7 +67,7 @@ type target struct {
 	failed time.Duration // when it last failed; 0 never
 	tried  bool
 	err    error
-	claim  claim
+	ticket *ticket
 
 	reached *atomic.Pointer[string] // the address that took the connection of the dial under way; nil: none yet. Shared with the dial
 }
@@ -85,7 +85,7 @@ func (s *seek) wantFrom(from source, kind targetKind, addrs []string) {
 	key := addrs[0]
 	t := s.targets[key]
 	if t == nil {
-		t = &target{key: key, kind: kind, wait: retryFirst, claim: claim{hold: turnFor}}
+		t = &target{key: key, kind: kind, wait: retryFirst, ticket: &ticket{hold: turnFirst}}
 		s.targets[key] = t
 	}
 	if t.wanted && from > t.source {
@@ -130,10 +130,13 @@ func (s *seek) dialDue() {
 		case t.source != sourceTrusted && hosts[hostOf(t.key)] >= maxPerHost:
 			continue
 		}
-		t.busy, t.reached = true, new(atomic.Pointer[string])
+		t.busy = true
+		if t.reached == nil || !t.gaveWay() { // who gave way is there, while it is connected to again
+			t.reached = new(atomic.Pointer[string])
+		}
 		count(t)
 		s.dials.Add(1)
-		go s.dial(t.key, t.addrs, t.claim, t.reached) // stop waits for it
+		go s.dial(t.key, t.addrs, t.ticket, t.reached) // stop waits for it
 	}
 }
 
@@ -146,30 +149,29 @@ func hostOf(addr string) string {
 }
 
 // dial runs in a goroutine of its own.
-func (s *seek) dial(key string, addrs []string, c claim, reached *atomic.Pointer[string]) {
+func (s *seek) dial(key string, addrs []string, k *ticket, reached *atomic.Pointer[string]) {
 	defer s.dials.Done()
 	ctx, cancel := context.WithTimeout(s.ctx, dialFor)
 	defer cancel()
-	leave := func() {}
+	k.cancel = cancel
 	cfg := s.u.dialConfig()
 	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		leave() // an earlier try, which was told to wait
+		s.turn.leave(k) // an earlier try, which was told to wait
 		conn, err := s.u.dialAny(ctx, network, addrs)
 		if err != nil {
 			return nil, err
 		}
 		at := conn.RemoteAddr().String()
 		reached.Store(&at)
-		// Two Hellos with one token under way to one relay would throw each other out: one at a time.
-		if leave, err = s.turn.take(ctx, cancel, c); err != nil {
+		if s.turn.take(ctx, k) != nil {
 			conn.Close()
-			return nil, context.Canceled // it has not been asked
+			return nil, context.Canceled // it was not asked
 		}
 		return conn, nil
 	}
 	link, err := relay.Dial(ctx, addrs[0], cfg)
 	if err != nil {
-		leave() // with a link the turn is kept: no other Hello of this seek may throw it out
+		s.turn.leave(k) // with a link the turn is kept: no other Hello of this seek may throw it out
 	}
 	s.results <- dialled{key, link, err}
 }

@@ -1,0 +1,272 @@
+package mesh_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ultrasockets/mesh"
+	"ultrasockets/mesh/meshtest"
+)
+
+// A newcomer, or a node that has lost its relay, looks for one among others that are slow, mute, or of another mesh.
+
+// joinStranger starts a relay of another mesh, "theirs", in the network of m, and gives its address.
+func joinStranger(t *testing.T, m *meshtest.Mesh) string {
+	cfg := m.Config("theirs")
+	cfg.Mesh, cfg.Seeds = "theirs", nil
+	n, err := mesh.Join(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	return n.Addr().String()
+}
+
+// mutes starts listeners under the names given, which take connections, say nothing, and end each after some time; 0: never.
+func mutes(t *testing.T, m *meshtest.Mesh, end time.Duration, names ...string) (addrs []string) {
+	for _, name := range names {
+		cfg := m.Config(name)
+		l, err := cfg.Network.Listen(t.Context(), "tcp", cfg.Bind+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		addrs = append(addrs, l.Addr().String())
+		go func() { // ends with the listener
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() { // ends with the connection
+					if end > 0 {
+						time.Sleep(end)
+					} else {
+						io.Copy(io.Discard, c)
+					}
+					c.Close()
+				}()
+			}
+		}()
+	}
+	return addrs
+}
+
+// TestSlowSeed: of two seeds that of another mesh refuses at once, and that of this mesh answers late.
+func TestSlowSeed(t *testing.T) {
+	t.Parallel()
+	relay := func(name string) string {
+		n, err := mesh.Join(within(t, 10*time.Second), mesh.Config{Name: "relay", Mesh: name, Role: mesh.RoleServer, Bind: "127.0.0.1", NoMDNS: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { n.Close() })
+		return n.Addr().String()
+	}
+	slow := newProxy(t, relay("ours"))
+	slow.delay = 300 * time.Millisecond
+	n, err := mesh.Join(within(t, 20*time.Second), mesh.Config{
+		Name: "a", Mesh: "ours", Bind: "127.0.0.1", NoMDNS: true, Seeds: []string{relay("theirs"), slow.addr()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := n.Deliver(within(t, 10*time.Second), "relay", "late"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSlowOnlySeed: a newcomer begins no mesh of its own while its seed, which took the connection, has not answered yet.
+func TestSlowOnlySeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meshtest.NewInMemory(t, nil, "relay")
+		cfg := m.Config("a")
+		m.Cable(meshtest.Cable{Latency: 400 * time.Millisecond}, "a")
+		n, err := mesh.Join(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		if n.Relay() != "relay" {
+			t.Errorf("%q is the relay of the newcomer", n.Relay())
+		}
+	})
+}
+
+// TestSlowRelay: a relay takes longer to answer than one Hello may keep others waiting. The newcomer gets into its mesh, and
+// begins none, whoever is among the seeds too.
+func TestSlowRelay(t *testing.T) {
+	stranger := func(t *testing.T, m *meshtest.Mesh) []string { return []string{joinStranger(t, m)} }
+	for _, c := range []struct {
+		what  string
+		late  time.Duration // each way
+		limit time.Duration
+		seeds func(*testing.T, *meshtest.Mesh) []string
+	}{
+		{"a stranger as slow", 200 * time.Millisecond, 2 * time.Second, stranger},
+		{"a stranger as slow", 400 * time.Millisecond, 4 * time.Second, stranger},
+		{"a stranger as slow", 900 * time.Millisecond, 10 * time.Second, stranger},
+		{"a quick stranger", 900 * time.Millisecond, 4 * time.Second, stranger},
+		{"one who hangs up", 200 * time.Millisecond, 3 * time.Second, func(t *testing.T, m *meshtest.Mesh) []string {
+			return mutes(t, m, 200*time.Millisecond, "mute")
+		}},
+		{"one who hangs up", 300 * time.Millisecond, 3 * time.Second, func(t *testing.T, m *meshtest.Mesh) []string {
+			return mutes(t, m, 240*time.Millisecond, "mute")
+		}},
+		{"two mutes", 400 * time.Millisecond, 8 * time.Second, func(t *testing.T, m *meshtest.Mesh) []string {
+			return mutes(t, m, 0, "mute1", "mute2")
+		}},
+		{"eight mutes", 50 * time.Millisecond, 3 * time.Second, func(t *testing.T, m *meshtest.Mesh) []string {
+			return mutes(t, m, 0, "mute1", "mute2", "mute3", "mute4", "mute5", "mute6", "mute7", "mute8")
+		}},
+	} {
+		for range 5 { // the order is not always the same
+			synctest.Test(t, func(t *testing.T) {
+				m := meshtest.NewInMemory(t, nil, "relay")
+				cfg := m.Config("a")
+				cfg.Seeds = append(cfg.Seeds, c.seeds(t, m)...)
+				cable := meshtest.Cable{Latency: c.late}
+				if c.late > 300*time.Millisecond {
+					cable.Only = meshtest.Links // it is the answer that is late, not the connection
+				}
+				m.Cable(cable, "relay")
+				if c.what == "a stranger as slow" {
+					m.Cable(cable, "theirs")
+				}
+				began := time.Now()
+				n, err := mesh.Join(within(t, time.Minute), cfg)
+				if err != nil {
+					t.Fatalf("%s, %v late: %v", c.what, c.late, err)
+				}
+				defer n.Close()
+				if took := time.Since(began); n.Relay() != "relay" || took > c.limit {
+					t.Errorf("%s, %v late: %q is the relay of the newcomer, after %v", c.what, c.late, n.Relay(), took)
+				}
+			})
+		}
+	}
+}
+
+// TestStrangerBesideMember: of two seeds one belongs to another mesh and says so; the other names the relay, which cannot be
+// reached for a while. The word of the stranger counts no more.
+func TestStrangerBesideMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meshtest.NewInMemory(t, nil, "b", "c")
+		relay := m.Relay()
+		member := map[string]string{"b": "c", "c": "b"}[relay]
+		cfg, began := m.Config("a"), time.Now()
+		cfg.Seeds = []string{m.Node(member).Addr().String(), joinStranger(t, m)}
+		m.Cable(meshtest.Cable{Only: meshtest.Links, Cut: meshtest.Both}, relay)
+		go func() {
+			time.Sleep(8 * time.Second)
+			m.Heal()
+		}()
+		n, err := mesh.Join(within(t, time.Minute), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		if n.Relay() != relay {
+			t.Errorf("%q is the relay of the newcomer, %q that of the others", n.Relay(), relay)
+		}
+		t.Logf("in the mesh after %v", time.Since(began))
+	})
+}
+
+// TestStrangerBesideMutes: that a node has the name of the mesh wrong is said although some of its seeds are mute, and although
+// others have it wrong too, or it is among its own seeds by a name it does not know.
+func TestStrangerBesideMutes(t *testing.T) {
+	for k := range 4 {
+		synctest.Test(t, func(t *testing.T) {
+			m := meshtest.NewInMemory(t, nil, "relay")
+			cfg := m.Config("a")
+			cfg.Mesh = "typo"
+			for i := range k {
+				cfg.Seeds = append(cfg.Seeds, mutes(t, m, 0, fmt.Sprint("mute", i))...)
+			}
+			began := time.Now()
+			_, err := mesh.Join(within(t, time.Minute), cfg)
+			if took := time.Since(began); !errors.Is(err, mesh.ErrWrongMesh) || took > 10*time.Second {
+				t.Errorf("beside %d mutes: %v after %v", k, err, took)
+			}
+		})
+	}
+	for range 10 {
+		synctest.Test(t, func(t *testing.T) {
+			m := meshtest.NewInMemory(t, nil, "relay")
+			var joins sync.WaitGroup
+			for name, other := range map[string]string{"a": "b", "b": "a"} {
+				cfg, fellow := m.Config(name), m.Config(other)
+				cfg.Mesh, cfg.Listen = "typo", cfg.Bind+":7000"
+				cfg.Network = renaming{cfg.Network, "10.99.0.1:7000", cfg.Listen}
+				cfg.Seeds = append(cfg.Seeds, "10.99.0.1:7000", fellow.Bind+":7000")
+				joins.Go(func() {
+					if n, err := mesh.Join(within(t, time.Minute), cfg); !errors.Is(err, mesh.ErrWrongMesh) {
+						t.Errorf("a newcomer with a fellow, both wrong: %v", err)
+						if err == nil {
+							n.Close()
+						}
+					}
+				})
+			}
+			joins.Wait()
+		})
+	}
+}
+
+// renaming is a network in which an address has a second one.
+type renaming struct {
+	mesh.Network
+	from, to string
+}
+
+func (r renaming) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	if addr == r.from {
+		addr = r.to
+	}
+	return r.Network.DialContext(ctx, network, addr)
+}
+
+// TestMuteRelay: nodes that lose a relay which takes connections still and says nothing, one after the other, agree on another
+// soon after the last has lost it.
+func TestMuteRelay(t *testing.T) {
+	var longest time.Duration
+	for i := range pick(20, 200) {
+		synctest.Test(t, func(t *testing.T) {
+			names := []string{"a", "b", "c", "d", "e", "f", "g"}
+			m := meshtest.NewInMemory(t, func(c *mesh.Config) {
+				c.Heartbeat = time.Duration(300+(i*977+slices.Index(names, c.Name)*1361)%2700) * time.Millisecond
+			}, names...)
+			relay := m.Relay()
+			time.Sleep(2 * time.Second)
+			m.Suspend(relay)
+			others := slices.DeleteFunc(names, func(n string) bool { return n == relay })
+			knows := func(n string) bool { return m.Node(n).Relay() == relay }
+			for slices.ContainsFunc(others, knows) {
+				time.Sleep(5 * time.Millisecond)
+			}
+			lost := time.Now()
+			agreed := func() bool {
+				now := m.Node(others[0]).Relay()
+				return now != "" && !slices.ContainsFunc(others, func(n string) bool { return m.Node(n).Relay() != now })
+			}
+			for !agreed() && time.Since(lost) < time.Minute {
+				time.Sleep(5 * time.Millisecond)
+			}
+			if longest = max(longest, time.Since(lost)); longest > 2*time.Second {
+				t.Errorf("mesh %d: %v after the last had lost its relay", i, longest)
+			}
+			m.Continue(relay)
+		})
+	}
+	t.Logf("at most %v after the last had lost its relay", longest)
+}
