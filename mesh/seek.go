@@ -15,7 +15,7 @@ import (
 
 // How a node without a relay gets one: it dials what may lead to the relay, asks the best candidate to become it, and
 // becomes it when the rules of election.go say so. One seek runs at a time; it belongs to the goroutine of uplink.run,
-// and so does all its state, but for turn.
+// and so does all its state, but for what it shares with its dials: turn, and tickets and reached of targets.
 
 const (
 	settleMDNS     = 900 * time.Millisecond  // a newcomer on a network with multicast looks for a relay for so long …
@@ -25,7 +25,9 @@ const (
 	orphanFor      = 10 * time.Second        // an orphan that finds nobody to agree with is a newcomer then
 	failedFor      = 3 * time.Second         // a candidate that could not be reached is not asked again for so long
 	refusedFor     = expectFor - time.Second // a name or place that is taken may become free for so long
-	hearFor        = 8 * time.Second         // a seed that is slow to answer is waited for at most so long
+	hearFor        = 8 * time.Second         // a seed that is slow to answer is waited for at most so long …
+	hearTimes      = 20                      // … or for so many times what the slowest answer took …
+	hearMost       = 30 * time.Second        // … and never longer than this
 	keptFor        = 3 * time.Second         // a relay that keeps the name is believed to live so long
 	hintFor        = 3 * time.Second         // a newcomer believes so long that somebody is there of whom only multicast tells
 	maxTargets     = 256                     // targets remembered
@@ -35,6 +37,7 @@ type dialled struct {
 	key  string
 	link *relay.Link
 	err  error
+	took time.Duration // from the Hello to the outcome; 0: it came to no Hello
 }
 
 type seek struct {
@@ -51,6 +54,7 @@ type seek struct {
 	refusedAt time.Duration // when that was first said
 	refusals  int           // how often
 	refusedBy string        // key of the target that said it
+	slowest   time.Duration // the longest that an answer took
 	answered  bool          // somebody of this mesh has spoken, who knows a relay
 
 	kept   error         // a relay keeps the name of this node for somebody else; nil: none has said so
@@ -269,7 +273,7 @@ func (s *seek) settled() bool {
 // it had to give way to another: it is there, and a busy machine or a slow network is no reason to begin a mesh beside it. Whom
 // gossip knows not to be the relay is not waited for.
 func (s *seek) listening() bool {
-	if s.elapsed() > hearFor {
+	if s.elapsed() > s.patience() {
 		return false
 	}
 	for _, t := range s.targets {
@@ -282,6 +286,9 @@ func (s *seek) listening() bool {
 	}
 	return false
 }
+
+// patience is how long somebody who is there may take to say a word: longer where others took long, on a busy machine for instance.
+func (s *seek) patience() time.Duration { return max(hearFor, min(hearTimes*s.slowest, hearMost)) }
 
 // seeksToo tells whether gossip knows the node at an address, and that it is not the relay.
 func (s *seek) seeksToo(addr string) bool {
@@ -305,10 +312,14 @@ func (s *seek) result(r dialled) relay.Port {
 	s.u.set.log.Debug("dial failed", "addr", r.key, "err", r.err)
 	if t.gaveWay() {
 		t.next = now + retryFirst
-		if t.ticket.over && t.source == sourceTrusted && !s.orphan { // it is there, and slow; a relay that was lost is mute, most likely
+		// It is there, and slow. Not so for an orphan, most likely: a relay that was lost is mute, and keeps votes from the next.
+		if t.ticket.over && t.source == sourceTrusted && (!s.orphan || t.ticket.hold == turnFirst) {
 			t.ticket.hold = min(4*t.ticket.hold, turnLast)
 		}
 		return nil
+	}
+	if !errors.Is(r.err, context.DeadlineExceeded) {
+		s.slowest = max(s.slowest, r.took)
 	}
 	t.next = now + t.wait
 	t.wait = min(2*t.wait, retryLast)
@@ -395,7 +406,7 @@ func (s *seek) refusedForGood() error {
 // unheard tells whether somebody who may know better than those who refused this node has not said a word yet: the quick seed of
 // another mesh does not outvote the slow one of this.
 func (s *seek) unheard() bool {
-	if s.elapsed() > hearFor {
+	if s.elapsed() > s.patience() {
 		return false
 	}
 	for _, t := range s.targets {

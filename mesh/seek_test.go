@@ -18,10 +18,10 @@ import (
 
 // A newcomer, or a node that has lost its relay, looks for one among others that are slow, mute, or of another mesh.
 
-// joinStranger starts a relay of another mesh, "theirs", in the network of m, and gives its address.
-func joinStranger(t *testing.T, m *meshtest.Mesh) string {
-	cfg := m.Config("theirs")
-	cfg.Mesh, cfg.Seeds = "theirs", nil
+// joinStranger starts a relay of another mesh in the network of m, and gives its address.
+func joinStranger(t *testing.T, m *meshtest.Mesh, name string) string {
+	cfg := m.Config(name)
+	cfg.Mesh, cfg.Seeds = name, nil
 	n, err := mesh.Join(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -30,34 +30,31 @@ func joinStranger(t *testing.T, m *meshtest.Mesh) string {
 	return n.Addr().String()
 }
 
-// mutes starts listeners under the names given, which take connections, say nothing, and end each after some time; 0: never.
-func mutes(t *testing.T, m *meshtest.Mesh, end time.Duration, names ...string) (addrs []string) {
-	for _, name := range names {
-		cfg := m.Config(name)
-		l, err := cfg.Network.Listen(t.Context(), "tcp", cfg.Bind+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		addrs = append(addrs, l.Addr().String())
-		go func() { // ends with the listener
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() { // ends with the connection
-					if end > 0 {
-						time.Sleep(end)
-					} else {
-						io.Copy(io.Discard, c)
-					}
-					c.Close()
-				}()
-			}
-		}()
+// mute starts a listener, which takes connections, says nothing, and ends each after some time; 0: never.
+func mute(t *testing.T, m *meshtest.Mesh, name string, end time.Duration) (addr string) {
+	cfg := m.Config(name)
+	l, err := cfg.Network.Listen(t.Context(), "tcp", cfg.Bind+":0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return addrs
+	t.Cleanup(func() { l.Close() })
+	go func() { // ends with the listener
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // ends with the connection
+				if end > 0 {
+					time.Sleep(end)
+				} else {
+					io.Copy(io.Discard, c)
+				}
+				c.Close()
+			}()
+		}
+	}()
+	return l.Addr().String()
 }
 
 // TestSlowSeed: of two seeds that of another mesh refuses at once, and that of this mesh answers late.
@@ -105,51 +102,53 @@ func TestSlowOnlySeed(t *testing.T) {
 // TestSlowRelay: a relay takes longer to answer than one Hello may keep others waiting. The newcomer gets into its mesh, and
 // begins none, whoever is among the seeds too.
 func TestSlowRelay(t *testing.T) {
-	stranger := func(t *testing.T, m *meshtest.Mesh) []string { return []string{joinStranger(t, m)} }
+	const ms = time.Millisecond
 	for _, c := range []struct {
-		what  string
-		late  time.Duration // each way
-		limit time.Duration
-		seeds func(*testing.T, *meshtest.Mesh) []string
+		late      time.Duration // each way
+		strangers int           // relays of other meshes …
+		asLate    bool          // … which are late too
+		mutes     int           // who take connections and say nothing …
+		end       time.Duration // … and end them after this
+		limit     time.Duration
 	}{
-		{"a stranger as slow", 200 * time.Millisecond, 2 * time.Second, stranger},
-		{"a stranger as slow", 400 * time.Millisecond, 4 * time.Second, stranger},
-		{"a stranger as slow", 900 * time.Millisecond, 10 * time.Second, stranger},
-		{"a quick stranger", 900 * time.Millisecond, 4 * time.Second, stranger},
-		{"one who hangs up", 200 * time.Millisecond, 3 * time.Second, func(t *testing.T, m *meshtest.Mesh) []string {
-			return mutes(t, m, 200*time.Millisecond, "mute")
-		}},
-		{"one who hangs up", 300 * time.Millisecond, 3 * time.Second, func(t *testing.T, m *meshtest.Mesh) []string {
-			return mutes(t, m, 240*time.Millisecond, "mute")
-		}},
-		{"two mutes", 400 * time.Millisecond, 8 * time.Second, func(t *testing.T, m *meshtest.Mesh) []string {
-			return mutes(t, m, 0, "mute1", "mute2")
-		}},
-		{"eight mutes", 50 * time.Millisecond, 3 * time.Second, func(t *testing.T, m *meshtest.Mesh) []string {
-			return mutes(t, m, 0, "mute1", "mute2", "mute3", "mute4", "mute5", "mute6", "mute7", "mute8")
-		}},
+		{late: 200 * ms, strangers: 1, asLate: true, limit: 2 * time.Second},
+		{late: 400 * ms, strangers: 1, asLate: true, limit: 4 * time.Second},
+		{late: 900 * ms, strangers: 1, asLate: true, limit: 10 * time.Second},
+		{late: 900 * ms, strangers: 4, asLate: true, limit: 20 * time.Second},
+		{late: 900 * ms, strangers: 1, limit: 4 * time.Second},
+		{late: 200 * ms, mutes: 1, end: 200 * ms, limit: 3 * time.Second},
+		{late: 300 * ms, mutes: 1, end: 240 * ms, limit: 3 * time.Second},
+		{late: 400 * ms, mutes: 2, limit: 8 * time.Second},
+		{late: 50 * ms, mutes: 8, limit: 3 * time.Second},
 	} {
 		for range 5 { // the order is not always the same
 			synctest.Test(t, func(t *testing.T) {
 				m := meshtest.NewInMemory(t, nil, "relay")
 				cfg := m.Config("a")
-				cfg.Seeds = append(cfg.Seeds, c.seeds(t, m)...)
+				late := []string{"relay"}
+				for i := range c.strangers {
+					name := fmt.Sprint("theirs", i)
+					cfg.Seeds = append(cfg.Seeds, joinStranger(t, m, name))
+					if c.asLate {
+						late = append(late, name)
+					}
+				}
+				for i := range c.mutes {
+					cfg.Seeds = append(cfg.Seeds, mute(t, m, fmt.Sprint("mute", i), c.end))
+				}
 				cable := meshtest.Cable{Latency: c.late}
-				if c.late > 300*time.Millisecond {
+				if c.late > 300*ms {
 					cable.Only = meshtest.Links // it is the answer that is late, not the connection
 				}
-				m.Cable(cable, "relay")
-				if c.what == "a stranger as slow" {
-					m.Cable(cable, "theirs")
-				}
+				m.Cable(cable, late...)
 				began := time.Now()
 				n, err := mesh.Join(within(t, time.Minute), cfg)
 				if err != nil {
-					t.Fatalf("%s, %v late: %v", c.what, c.late, err)
+					t.Fatalf("%+v: %v", c, err)
 				}
 				defer n.Close()
 				if took := time.Since(began); n.Relay() != "relay" || took > c.limit {
-					t.Errorf("%s, %v late: %q is the relay of the newcomer, after %v", c.what, c.late, n.Relay(), took)
+					t.Errorf("%+v: %q is the relay of the newcomer, after %v", c, n.Relay(), took)
 				}
 			})
 		}
@@ -164,7 +163,7 @@ func TestStrangerBesideMember(t *testing.T) {
 		relay := m.Relay()
 		member := map[string]string{"b": "c", "c": "b"}[relay]
 		cfg, began := m.Config("a"), time.Now()
-		cfg.Seeds = []string{m.Node(member).Addr().String(), joinStranger(t, m)}
+		cfg.Seeds = []string{m.Node(member).Addr().String(), joinStranger(t, m, "theirs")}
 		m.Cable(meshtest.Cable{Only: meshtest.Links, Cut: meshtest.Both}, relay)
 		go func() {
 			time.Sleep(8 * time.Second)
@@ -191,7 +190,7 @@ func TestStrangerBesideMutes(t *testing.T) {
 			cfg := m.Config("a")
 			cfg.Mesh = "typo"
 			for i := range k {
-				cfg.Seeds = append(cfg.Seeds, mutes(t, m, 0, fmt.Sprint("mute", i))...)
+				cfg.Seeds = append(cfg.Seeds, mute(t, m, fmt.Sprint("mute", i), 0))
 			}
 			began := time.Now()
 			_, err := mesh.Join(within(t, time.Minute), cfg)
@@ -269,4 +268,28 @@ func TestMuteRelay(t *testing.T) {
 		})
 	}
 	t.Logf("at most %v after the last had lost its relay", longest)
+}
+
+// TestSlowOrphan: a node that lost its relay by its own cable, and asks it and the next candidate over one that is slow, is linked
+// again soon.
+func TestSlowOrphan(t *testing.T) {
+	for range 20 { // the order is not always the same
+		synctest.Test(t, func(t *testing.T) {
+			m := meshtest.NewInMemory(t, nil, "a", "b", "c")
+			relay := m.Relay()
+			orphan := m.Node(map[string]string{"a": "b", "b": "c", "c": "a"}[relay])
+			m.Cable(meshtest.Cable{Only: meshtest.Links, Cut: meshtest.Both}, orphan.Name())
+			for orphan.Relay() != "" {
+				time.Sleep(5 * time.Millisecond)
+			}
+			m.Cable(meshtest.Cable{Only: meshtest.Links, Latency: 400 * time.Millisecond}, orphan.Name())
+			began := time.Now()
+			for orphan.Relay() == "" && time.Since(began) < time.Minute {
+				time.Sleep(5 * time.Millisecond)
+			}
+			if took := time.Since(began); orphan.Relay() != relay || took > 5*time.Second {
+				t.Errorf("%q is the relay of the orphan, after %v", orphan.Relay(), took)
+			}
+		})
+	}
 }

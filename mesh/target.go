@@ -20,7 +20,7 @@ const (
 	maxRumours = maxDials / 2 // … of them, those that only another host has spoken of …
 	maxPerHost = 4            // … and those on one host that only multicast tells of
 
-	dialFor    = 6 * time.Second       // how long a target is dialled, all its addresses and the handshake
+	dialFor    = 10 * time.Second      // how long a target is dialled: all its addresses, the wait for its turn, the handshake
 	retryFirst = 50 * time.Millisecond // the pause after a dial failed doubles with each …
 	retryLast  = time.Second           // … up to this
 )
@@ -67,9 +67,10 @@ type target struct {
 	failed time.Duration // when it last failed; 0 never
 	tried  bool
 	err    error
-	ticket *ticket
+	ticket *ticket // shared with the dial
 
-	reached *atomic.Pointer[string] // the address that took the connection of the dial under way; nil: none yet. Shared with the dial
+	// The address that took the connection of the dial under way, or of the last if that gave way; nil: none yet. Shared with the dial.
+	reached *atomic.Pointer[string]
 }
 
 // gaveWay tells whether the last dial was broken off for another to have its turn: nobody knows what the answer would have been.
@@ -154,6 +155,7 @@ func (s *seek) dial(key string, addrs []string, k *ticket, reached *atomic.Point
 	ctx, cancel := context.WithTimeout(s.ctx, dialFor)
 	defer cancel()
 	k.cancel = cancel
+	var asked time.Time
 	cfg := s.u.dialConfig()
 	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		s.turn.leave(k) // an earlier try, which was told to wait
@@ -163,15 +165,20 @@ func (s *seek) dial(key string, addrs []string, k *ticket, reached *atomic.Point
 		}
 		at := conn.RemoteAddr().String()
 		reached.Store(&at)
-		if s.turn.take(ctx, k) != nil {
+		if err := s.turn.take(ctx, k); err != nil {
 			conn.Close()
-			return nil, context.Canceled // it was not asked
+			return nil, err
 		}
+		asked = time.Now()
 		return conn, nil
 	}
 	link, err := relay.Dial(ctx, addrs[0], cfg)
 	if err != nil {
 		s.turn.leave(k) // with a link the turn is kept: no other Hello of this seek may throw it out
 	}
-	s.results <- dialled{key, link, err}
+	d := dialled{key: key, link: link, err: err}
+	if !asked.IsZero() {
+		d.took = time.Since(asked)
+	}
+	s.results <- d
 }

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -11,33 +10,35 @@ import (
 const (
 	turnFirst = 250 * time.Millisecond // a Hello that is not answered gives way to another after this …
 	turnLast  = 4 * time.Second        // … later each time, and at last after this
+	turnWait  = 4 * time.Second        // who connected waits for its turn at most so long: a relay waits 5 s for the first byte
 )
 
 // turn lets one Hello of a seek at a time wait for its answer: two with one token under way to one relay would throw each other
-// out. Who has the turn gives way when its time is over and others wait. Of them the one is next that has had the turn for the
-// shortest time so far, and among equals the one that has waited for the longest: who never answers keeps nobody out for ever.
+// out. Who has the turn gives way when its time is over and others wait, and the one that came first is next.
 type turn struct {
 	mu      sync.Mutex
 	holder  *ticket
-	waiting []*ticket // the longest first
+	waiting []*ticket
 }
 
-// ticket is what a target has of the turn. One dial at a time uses it.
+// ticket is what a target has of the turn. One dial at a time uses it; the seek looks at it, and sets hold, between dials.
 type ticket struct {
 	hold   time.Duration      // how long it keeps the turn while others wait
 	cancel context.CancelFunc // makes it give way
 
-	// guarded by turn.mu
+	// guarded by turn.mu while there is a dial
+	came   time.Time     // when it came first, since it had the turn last; zero: not yet
 	called chan struct{} // closed when it has the turn
-	since  time.Time     // when it got the turn
-	spent  time.Duration // how long it had the turn before
-	over   bool          // its time is over, or was when it had the turn last
+	over   bool          // it has had the turn for all its time, this time
 }
 
-// take waits for the turn.
+// take waits for the turn: until ctx ends, or for turnWait. Then its error is context.Canceled.
 func (t *turn) take(ctx context.Context, k *ticket) error {
 	called := make(chan struct{})
 	t.mu.Lock()
+	if k.came.IsZero() {
+		k.came = time.Now()
+	}
 	k.called, k.over = called, false
 	t.waiting = append(t.waiting, k)
 	switch {
@@ -47,26 +48,34 @@ func (t *turn) take(ctx context.Context, k *ticket) error {
 		t.holder.cancel()
 	}
 	t.mu.Unlock()
+	late := time.NewTimer(turnWait)
+	defer late.Stop()
 	select {
 	case <-called:
-		return nil
+	case <-late.C:
 	case <-ctx.Done():
-		t.leave(k)
-		return ctx.Err()
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.holder == k {
+		return nil
+	}
+	t.forget(k)
+	return context.Canceled
 }
 
-// leave gives the turn back, or waits for it no more. Again does nothing.
+func (t *turn) forget(k *ticket) {
+	t.waiting = slices.DeleteFunc(t.waiting, func(w *ticket) bool { return w == k })
+}
+
+// leave gives the turn back. Without it, it does nothing.
 func (t *turn) leave(k *ticket) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.holder != k {
-		t.waiting = slices.DeleteFunc(t.waiting, func(w *ticket) bool { return w == k })
-		return
+	if t.holder == k {
+		t.holder = nil
+		t.next()
 	}
-	k.spent += time.Since(k.since)
-	t.holder = nil
-	t.next()
 }
 
 // next gives the turn to one of those who wait. mu is held.
@@ -74,11 +83,11 @@ func (t *turn) next() {
 	if len(t.waiting) == 0 {
 		return
 	}
-	k := slices.MinFunc(t.waiting, func(a, b *ticket) int { return cmp.Compare(a.spent, b.spent) })
-	t.waiting = slices.DeleteFunc(t.waiting, func(w *ticket) bool { return w == k })
-	t.holder, k.since = k, time.Now()
-	close(k.called)
+	k := slices.MinFunc(t.waiting, func(a, b *ticket) int { return a.came.Compare(b.came) })
+	t.forget(k)
+	t.holder, k.came = k, time.Time{}
 	called := k.called
+	close(called)
 	time.AfterFunc(k.hold, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()

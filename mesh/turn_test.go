@@ -2,87 +2,96 @@ package mesh
 
 import (
 	"context"
+	"math/rand/v2"
+	"sync"
 	"testing"
-
-	"ultrasockets/codec"
-	"ultrasockets/relay"
+	"testing/synctest"
+	"time"
 )
 
-// newTestNode is a node without a link, which knows b.
-func newTestNode(t *testing.T) *Node {
-	cfg := Config{Name: "a"}
-	set, err := cfg.check()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := newNode(set)
-	n.view.setRelay("r")
-	roster, _, err := codec.Next(codec.AppendRosterFrames(nil, []codec.Entry{{Name: "b", Instance: 2, MaxMessage: 1 << 20}}, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	session{n, nil}.HandleFrame(roster, nil)
-	return n
-}
-
-// moody is a port that has something else to do for the first so many questions, and takes nothing for the first so many writes;
-// it never says when that is over: it was over before it was asked again.
-type moody struct {
-	relay.Port
-	busy, full int
-	frames     int
-}
-
-func (m *moody) Busy() bool {
-	m.busy--
-	return m.busy >= 0
-}
-
-func (m *moody) WriteAll(w *relay.Writing, _ bool) bool {
-	if m.full--; m.full >= 0 {
-		return false
-	}
-	m.frames++
-	w.Reset()
-	return true
-}
-
-// TestTurnInBetween: a stream that the link turned away, and that is noted too late to be told when its turn comes, has it all the same.
-func TestTurnInBetween(t *testing.T) {
-	for name, port := range map[string]*moody{"busy": {busy: 1}, "full": {full: 1}} {
-		n := newTestNode(t)
-		n.out.port.Store(&portRef{port})
-		if err := n.out.send(context.Background(), "b", &draft{body: []byte{1}}); err != nil {
-			t.Fatal(err)
+// TestTurnIsFair: one gets the turn, again and again, among any number of others who never answer and of whom new ones come all
+// the time; also if it gives up waiting now and then, and comes again.
+func TestTurnIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		var turn turn
+		var others sync.WaitGroup
+		for range 20 {
+			others.Go(func() {
+				for ctx.Err() == nil {
+					within, cancel := context.WithCancel(ctx)
+					mute := &ticket{hold: turnFirst, cancel: cancel}
+					if turn.take(within, mute) == nil {
+						<-within.Done()
+						turn.leave(mute)
+					}
+					cancel()
+				}
+			})
 		}
-		if s := n.out.existing("b"); port.frames != 1 || s.isBlocked {
-			t.Errorf("%s: %d frames were written, waiting: %v", name, port.frames, s.isBlocked)
+		time.Sleep(time.Second)
+		k := &ticket{hold: turnFirst, cancel: func() {}}
+		for range 10 {
+			began := time.Now()
+			for turn.take(ctx, k) != nil { // which it does after turnWait
+				if time.Since(began) > time.Minute {
+					t.Fatal("it has no turn")
+				}
+			}
+			if took := time.Since(began); took > 21*turnFirst {
+				t.Errorf("it waited %v for its turn", took)
+			}
+			turn.leave(k)
 		}
-	}
+		stop()
+		others.Wait()
+	})
 }
 
-// TestForgottenStream: a stream that was forgotten because it held nothing takes no message any more: another does.
-func TestForgottenStream(t *testing.T) {
-	n := newTestNode(t)
-	for range 2 { // the second time it is at hand
-		if _, err := n.out.stream("b"); err != nil {
-			t.Fatal(err)
+// TestTurnIsOnes: whoever takes the turn, gives it back, goes while it waits or does not give way at once: one at a time has it,
+// and nobody waits while nobody has it.
+func TestTurnIsOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turn turn
+		var mu sync.Mutex
+		var targets sync.WaitGroup
+		has, turns, gone := 0, 0, 0
+		for i := range 8 {
+			targets.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(i), 0))
+				k := &ticket{hold: turnFirst}
+				for range 200 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(3000))*time.Millisecond)
+					k.cancel = cancel
+					if turn.take(ctx, k) != nil {
+						mu.Lock()
+						gone++
+						mu.Unlock()
+						cancel()
+						continue
+					}
+					mu.Lock()
+					if has, turns = has+1, turns+1; has > 1 {
+						t.Error("two have the turn")
+					}
+					mu.Unlock()
+					select {
+					case <-ctx.Done():
+					case <-time.After(time.Duration(r.IntN(500)) * time.Millisecond):
+					}
+					mu.Lock()
+					has--
+					mu.Unlock()
+					turn.leave(k)
+					turn.leave(k)
+					cancel()
+					time.Sleep(time.Duration(r.IntN(100)) * time.Millisecond)
+				}
+			})
 		}
-	}
-	old := n.out.existing("b")
-	n.out.mu.Lock()
-	n.out.dropIdle()
-	n.out.mu.Unlock()
-	if err := n.out.send(context.Background(), "b", &draft{body: []byte{1}}); err != nil {
-		t.Fatal(err)
-	}
-	if s := n.out.existing("b"); s == nil || s == old || s.held() != 1 || old.held() != 0 {
-		t.Errorf("the message is not in the stream that there is")
-	}
-	n.out.mu.Lock()
-	n.out.dropIdle()
-	n.out.mu.Unlock()
-	if n.out.existing("b") == nil {
-		t.Error("a stream that holds a message was forgotten")
-	}
+		targets.Wait()
+		if turn.holder != nil || len(turn.waiting) > 0 || turns == 0 || gone == 0 {
+			t.Errorf("%d turns, %d gone; left: %v, %d waiting", turns, gone, turn.holder, len(turn.waiting))
+		}
+	})
 }
