@@ -13,11 +13,12 @@ import (
 )
 
 // Join takes part in a mesh without being told any address: it finds the others by multicast DNS and Config.Seeds. It
-// returns once the node is linked to the relay, or has become it: alone that takes about a second, or five if a seed takes the
-// connection and does not answer. ctx bounds only the joining; the node lives until Close.
+// returns once the node is linked to the relay, or has become it: alone that takes about a second, or eight if a seed takes the
+// connection and does not answer (up to thirty where answers take long). ctx bounds only the joining; the node lives until Close.
 // Errors: ErrBadName and ErrBadConfig; ErrNameTaken and ErrMeshFull after 4 seconds of asking again (for a name that a new
 // relay keeps for who had it before, only if ctx ends before that does, after 5 seconds); ErrWrongMesh, ErrWrongSecret,
-// ErrVersion; ErrNoRelay with ctx's error, for a node that cannot be the relay itself.
+// ErrVersion, at once or, if a seed takes the connection and does not answer, after that time, and not if another seed knows
+// the relay; ErrNoRelay with ctx's error, for a node that cannot be the relay itself.
 func Join(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Mesh == "" {
 		cfg.Mesh = DefaultMesh
