@@ -211,7 +211,7 @@ func TestValuesTravel(t *testing.T) {
 
 func TestBadInput(t *testing.T) {
 	parallel(t)
-	ctx := within(t, 30*time.Second)
+	ctx := within(t, time.Minute)
 	m := meshtest.NewWith(t, func(c *mesh.Config) { c.MaxMessage = 1 << 16 }, "a", "b")
 	a := m.Node("a")
 	port := a.Addr().String()

@@ -318,6 +318,7 @@ func (s *seek) result(r dialled) relay.Port {
 		}
 		return nil
 	}
+	t.heard = true
 	if !errors.Is(r.err, context.DeadlineExceeded) {
 		s.slowest = max(s.slowest, r.took)
 	}
@@ -410,7 +411,7 @@ func (s *seek) unheard() bool {
 		return false
 	}
 	for _, t := range s.targets {
-		if t.wanted && t.source == sourceTrusted && (!t.tried || t.gaveWay()) {
+		if t.wanted && t.source == sourceTrusted && !t.heard {
 			return true
 		}
 	}

@@ -67,7 +67,7 @@ func TestPeerSuspended(t *testing.T) {
 	for _, c := range []struct {
 		stop, retention time.Duration
 		long            bool
-	}{{2 * time.Second, time.Minute, false}, {15 * time.Second, time.Minute, true}, {40 * time.Second, time.Minute, true}, {6 * time.Second, time.Second, false}, {15 * time.Second, 5 * time.Second, true}} {
+	}{{2 * time.Second, time.Minute, false}, {15 * time.Second, time.Minute, true}, {40 * time.Second, time.Minute, true}, {6 * time.Second, 2500 * time.Millisecond, false}, {15 * time.Second, 5 * time.Second, true}} {
 		t.Run(fmt.Sprintf("%v-of-%v", c.stop, c.retention), func(t *testing.T) {
 			if c.long && !*long {
 				t.Skip("runs with -long")

@@ -66,6 +66,7 @@ type target struct {
 	wait   time.Duration // the pause after the next failure
 	failed time.Duration // when it last failed; 0 never
 	tried  bool
+	heard  bool // a dial has ended, and not because it gave way
 	err    error
 	ticket *ticket // shared with the dial
 
