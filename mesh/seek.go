@@ -319,13 +319,14 @@ func (s *seek) result(r dialled) relay.Port {
 		return nil
 	}
 	t.heard = true
-	if !errors.Is(r.err, context.DeadlineExceeded) {
-		s.slowest = max(s.slowest, r.took)
-	}
 	t.next = now + t.wait
 	t.wait = min(2*t.wait, retryLast)
 	var refusal *codec.Refusal
-	if !errors.As(r.err, &refusal) {
+	isRefusal := errors.As(r.err, &refusal)
+	if isRefusal || verdict(refusalError(r.err)) != nil { // it spoke; who hung up, or said nothing in time, did not
+		s.slowest = max(s.slowest, r.took)
+	}
+	if !isRefusal {
 		t.failed = now
 		s.noteRefusal(t, refusalError(r.err))
 		return nil
@@ -352,31 +353,39 @@ func (s *seek) result(r dialled) relay.Port {
 // noteAnswer notes that somebody who has met the relay of this mesh has spoken: what strangers said counts no more.
 func (s *seek) noteAnswer() {
 	s.answered = true
-	if t := s.targets[s.refusedBy]; t != nil && s.isIdle(t, s.refusal) {
+	if t := s.targets[s.refusedBy]; t != nil && s.ofStranger(t, s.refusal) {
 		s.refusal, s.refusals = nil, 0
 	}
 }
 
-// isIdle tells whether an error is the word of a stranger, at an address that nobody called the relay's, when somebody of this
+// ofStranger tells whether an error is the word of a stranger, at an address that nobody called the relay's, when somebody of this
 // mesh has spoken.
-func (s *seek) isIdle(t *target, err error) bool {
+func (s *seek) ofStranger(t *target, err error) bool {
 	return s.answered && t.kind == targetSeed && (errors.Is(err, ErrWrongMesh) || errors.Is(err, ErrWrongSecret) || errors.Is(err, ErrNotARelay))
+}
+
+// verdict is which of the errors that another try may not mend err is; nil: none.
+func verdict(err error) error {
+	for _, e := range []error{ErrNameTaken, ErrMeshFull, ErrWrongMesh, ErrWrongSecret, ErrVersion, ErrNotARelay, ErrBadName, ErrNotAdmitted, ErrBadHello} {
+		if errors.Is(err, e) {
+			return e
+		}
+	}
+	return nil
 }
 
 // noteRefusal remembers an error that another try may not mend.
 func (s *seek) noteRefusal(t *target, err error) {
-	if s.isIdle(t, err) {
+	if s.ofStranger(t, err) {
 		return
 	}
-	for _, e := range []error{ErrNameTaken, ErrMeshFull, ErrWrongMesh, ErrWrongSecret, ErrVersion, ErrNotARelay, ErrBadName, ErrNotAdmitted, ErrBadHello} {
-		if errors.Is(err, e) {
-			if !errors.Is(s.refusal, e) {
-				s.refusedAt, s.refusals = s.u.clock(), 0
-			}
-			s.refusals++
-			s.refusal, s.refusedBy = fmt.Errorf("%s: %w", t.key, err), t.key
-			return
+	if e := verdict(err); e != nil {
+		if !errors.Is(s.refusal, e) {
+			s.refusedAt, s.refusals = s.u.clock(), 0
 		}
+		s.refusals++
+		s.refusal, s.refusedBy = fmt.Errorf("%s: %w", t.key, err), t.key
+		return
 	}
 	if s.refusedBy == t.key {
 		s.refusal, s.refusals = nil, 0 // who refused is not there any more

@@ -224,6 +224,30 @@ func TestStrangerBesideMutes(t *testing.T) {
 	}
 }
 
+// TestAloneBesideMutes: who is alone begins a mesh of its own, however many of its seeds say nothing, or hang up after a while.
+func TestAloneBesideMutes(t *testing.T) {
+	for _, end := range []time.Duration{0, 240 * time.Millisecond, 900 * time.Millisecond, 3 * time.Second} {
+		for k := range 4 {
+			synctest.Test(t, func(t *testing.T) {
+				m := meshtest.NewInMemory(t, nil)
+				cfg := m.Config("a")
+				for i := range k {
+					cfg.Seeds = append(cfg.Seeds, mute(t, m, fmt.Sprint("mute", i), end))
+				}
+				began := time.Now()
+				n, err := mesh.Join(within(t, time.Minute), cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer n.Close()
+				if took := time.Since(began); took > 9*time.Second {
+					t.Errorf("beside %d seeds that hang up after %v: %v", k, end, took)
+				}
+			})
+		}
+	}
+}
+
 // renaming is a network in which an address has a second one.
 type renaming struct {
 	mesh.Network

@@ -160,6 +160,7 @@ func (s *seek) dial(key string, addrs []string, k *ticket, reached *atomic.Point
 	cfg := s.u.dialConfig()
 	cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		s.turn.leave(k) // an earlier try, which was told to wait
+		asked = time.Time{}
 		conn, err := s.u.dialAny(ctx, network, addrs)
 		if err != nil {
 			return nil, err
